@@ -1,0 +1,221 @@
+//! One line per request: JSON with Istio's field names, or Istio's text.
+//!
+//! Every byte of a request is hostile here: nothing in it can end the line or leave its field.
+
+use std::io::Write;
+use std::net::SocketAddr;
+
+/// One finished request, as the log shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Line<'a> {
+    pub start_time_unix_ms: u64,
+    pub method: &'a [u8],
+    pub path: &'a [u8],
+    pub protocol: &'a str,
+    pub response_code: u16,
+    /// `-` when there is none.
+    pub response_flags: &'a str,
+    pub response_code_details: &'a str,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub duration_ms: u64,
+    pub upstream_service_time_ms: Option<u64>,
+    pub request_id: &'a [u8],
+    pub authority: &'a [u8],
+    pub upstream_host: Option<SocketAddr>,
+    pub upstream_cluster: &'a str,
+    pub route_name: &'a str,
+    pub downstream_remote_address: SocketAddr,
+    pub attempts: u32,
+    /// The word of a refusal; empty for none.
+    pub reason: &'a str,
+}
+
+impl Line<'_> {
+    /// Appends the line as one JSON object.
+    pub fn json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"start_time\":\"");
+        time(out, self.start_time_unix_ms);
+        out.push(b'"');
+        text(out, "method", self.method);
+        text(out, "path", self.path);
+        text(out, "protocol", self.protocol.as_bytes());
+        number(out, "response_code", u64::from(self.response_code));
+        text(out, "response_flags", self.response_flags.as_bytes());
+        text(out, "response_code_details", self.response_code_details.as_bytes());
+        number(out, "bytes_received", self.bytes_received);
+        number(out, "bytes_sent", self.bytes_sent);
+        number(out, "duration", self.duration_ms);
+        match self.upstream_service_time_ms {
+            Some(millis) => number(out, "upstream_service_time", millis),
+            None => null(out, "upstream_service_time"),
+        }
+        text(out, "request_id", self.request_id);
+        text(out, "authority", self.authority);
+        address(out, "upstream_host", self.upstream_host);
+        text(out, "upstream_cluster", self.upstream_cluster.as_bytes());
+        text(out, "route_name", self.route_name.as_bytes());
+        address(out, "downstream_remote_address", Some(self.downstream_remote_address));
+        number(out, "attempts", u64::from(self.attempts));
+        if !self.reason.is_empty() {
+            text(out, "reason", self.reason.as_bytes());
+        }
+        out.extend_from_slice(b"}\n");
+    }
+
+    /// Appends the line as Istio's default text.
+    pub fn text(&self, out: &mut Vec<u8>) {
+        out.push(b'[');
+        time(out, self.start_time_unix_ms);
+        out.extend_from_slice(b"] \"");
+        for part in [self.method, b" ", self.path, b" ", self.protocol.as_bytes()] {
+            escape(out, part);
+        }
+        out.push(b'"');
+        // Writing to a vector cannot fail, here and below.
+        let _ = write!(out, " {} {} {} ", self.response_code, self.response_flags, dash(self.response_code_details));
+        let _ = write!(out, "{} {} {} ", self.bytes_received, self.bytes_sent, self.duration_ms);
+        match self.upstream_service_time_ms {
+            Some(millis) => drop(write!(out, "{millis}")),
+            None => out.push(b'-'),
+        }
+        for part in [self.request_id, self.authority] {
+            out.extend_from_slice(b" \"");
+            escape(out, part);
+            out.push(b'"');
+        }
+        match self.upstream_host {
+            Some(host) => drop(write!(out, " \"{host}\"")),
+            None => out.extend_from_slice(b" -"),
+        }
+        let (cluster, route) = (dash(self.upstream_cluster), dash(self.route_name));
+        let _ = write!(out, " {cluster} {} {route} {}", self.downstream_remote_address, self.attempts);
+        let _ = writeln!(out, " {}", dash(self.reason));
+    }
+}
+
+fn dash(text: &str) -> &str {
+    if text.is_empty() { "-" } else { text }
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn null(out: &mut Vec<u8>, name: &str) {
+    key(out, name);
+    out.extend_from_slice(b"null");
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    key(out, name);
+    let _ = write!(out, "{value}");
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    key(out, name);
+    out.push(b'"');
+    escape(out, value);
+    out.push(b'"');
+}
+
+fn address(out: &mut Vec<u8>, name: &str, value: Option<SocketAddr>) {
+    match value {
+        None => null(out, name),
+        Some(value) => {
+            key(out, name);
+            let _ = write!(out, "\"{value}\"");
+        }
+    }
+}
+
+/// Printable ASCII as it is; the rest as `\u00XX`, each byte taken as Latin-1, as header bytes are.
+fn escape(out: &mut Vec<u8>, value: &[u8]) {
+    for byte in value {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
+            0x20..=0x7e => out.push(*byte),
+            _ => drop(write!(out, "\\u{:04x}", byte)),
+        }
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn time(out: &mut Vec<u8>, unix_ms: u64) {
+    let (days, rest) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
+    let (year, month, day) = date(days);
+    let (hour, minute, second, millis) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
+}
+
+/// The civil date of a day since 1970-01-01: years counted from March, so that the leap day is the last.
+fn date(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line<'a>(path: &'a [u8], millis: u64) -> Line<'a> {
+        Line {
+            start_time_unix_ms: millis,
+            method: b"GET",
+            path,
+            protocol: "HTTP/1.1",
+            response_code: 200,
+            response_flags: "-",
+            response_code_details: "via_upstream",
+            bytes_received: 0,
+            bytes_sent: 2,
+            duration_ms: 1,
+            upstream_service_time_ms: Some(1),
+            request_id: b"id",
+            authority: b"app.test",
+            upstream_host: Some(SocketAddr::from(([127, 0, 0, 1], 80))),
+            upstream_cluster: "outbound|80||app.test",
+            route_name: "r",
+            downstream_remote_address: SocketAddr::from(([127, 0, 0, 1], 81)),
+            attempts: 1,
+            reason: "",
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        for (millis, expected) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_123, "2000-02-29T00:00:00.123Z"),
+            (1_795_534_199_999, "2026-11-24T15:29:59.999Z"),
+        ] {
+            let mut out = Vec::new();
+            time(&mut out, millis);
+            assert_eq!(String::from_utf8_lossy(&out), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_make_one_line_of_valid_json(path in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let mut out = Vec::new();
+            line(&path, 0).json(&mut out);
+            prop_assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+            let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+            let back: Vec<u8> = value["path"].as_str().expect("text").chars().map(|c| c as u8).collect();
+            prop_assert_eq!(back, path.clone());
+            let mut out = Vec::new();
+            line(&path, 0).text(&mut out);
+            prop_assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! weir-observe COUNTS: what happened, as Prometheus series and access lines.
+//!
+//! ```text
+//!   worker ─ record ─► Shard (its own; counters that only it adds to) ─┐
+//!   worker ─ record ─► Shard                                          ─┼─► render: summed, as text
+//!   cluster counts, process counts ───────────────────────────────────┘
+//!   one request ─► Line ─► JSON or text
+//! ```
+//! Does not: read a clock, write to a socket, or know what a proxy is.
+
+pub mod access;
+pub mod expose;
+pub mod histogram;
+pub mod registry;
+pub mod shard;
+
+pub use access::Line;
+pub use expose::{ClusterNumbers, render};
+pub use registry::{Registry, ServiceLabels, Source};
+pub use shard::{Protocol, Sample, Series, SeriesKey, Shard};

@@ -1,0 +1,126 @@
+//! What the process counts beside requests, and the labels of services.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// This workload: Istio's `source_*` labels.
+#[derive(Clone, Default, Debug)]
+pub struct Source {
+    pub workload: String,
+    pub namespace: String,
+}
+
+/// A service: Istio's `destination_service*` labels.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ServiceLabels {
+    pub host: Arc<str>,
+    pub name: Arc<str>,
+    pub namespace: Arc<str>,
+}
+
+/// Services whose labels are remembered; those beyond share the labels `other`.
+const MOST_SERVICES: usize = 100_000;
+
+/// Process-wide counts and labels.
+#[derive(Debug)]
+pub struct Registry {
+    pub(crate) source: Source,
+    services: Mutex<Vec<ServiceLabels>>,
+    code_class: AtomicBool,
+    connections: AtomicU64,
+    panics: AtomicU64,
+    dropped_lines: AtomicU64,
+    malformed: Mutex<BTreeMap<&'static str, u64>>,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Counts stay usable whatever panicked while one was taken.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Registry {
+    pub const fn new(source: Source) -> Self {
+        Self {
+            source,
+            services: Mutex::new(Vec::new()),
+            code_class: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
+            panics: AtomicU64::new(0),
+            dropped_lines: AtomicU64::new(0),
+            malformed: Mutex::new(BTreeMap::new()),
+            refused: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// A number for a service's labels; the same labels, the same number.
+    pub fn labels(&self, labels: ServiceLabels) -> u32 {
+        let mut services = lock(&self.services);
+        if let Some(index) = services.iter().position(|known| *known == labels) {
+            return index as u32;
+        }
+        if services.len() >= MOST_SERVICES {
+            return u32::MAX;
+        }
+        services.push(labels);
+        services.len() as u32 - 1
+    }
+
+    pub(crate) fn services(&self) -> Vec<ServiceLabels> {
+        lock(&self.services).clone()
+    }
+
+    /// Whether requests carry `response_code_class` (`5xx`), which Istio has not.
+    pub fn show_code_class(&self, show: bool) {
+        self.code_class.store(show, Ordering::Relaxed);
+    }
+
+    pub(crate) fn code_class(&self) -> bool {
+        self.code_class.load(Ordering::Relaxed)
+    }
+
+    /// Client connections open now.
+    pub fn connections(&self, now: u64) {
+        self.connections.store(now, Ordering::Relaxed);
+    }
+
+    /// A request's code panicked.
+    pub fn panicked(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Access lines that the writer was too slow for.
+    pub fn dropped_lines(&self, lines: u64) {
+        self.dropped_lines.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// A request was not HTTP; `reason` is one of a fixed set of words.
+    pub fn malformed(&self, reason: &'static str) {
+        *lock(&self.malformed).entry(reason).or_default() += 1;
+    }
+
+    /// A connection was not accepted; `reason` is one of a fixed set of words.
+    pub fn refused_connection(&self, reason: &'static str) {
+        *lock(&self.refused).entry(reason).or_default() += 1;
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        Process {
+            connections: self.connections.load(Ordering::Relaxed),
+            panics: self.panics.load(Ordering::Relaxed),
+            dropped_lines: self.dropped_lines.load(Ordering::Relaxed),
+            malformed: lock(&self.malformed).clone(),
+            refused: lock(&self.refused).clone(),
+        }
+    }
+}
+
+/// The process-wide counts at one moment.
+pub(crate) struct Process {
+    pub(crate) connections: u64,
+    pub(crate) panics: u64,
+    pub(crate) dropped_lines: u64,
+    pub(crate) malformed: BTreeMap<&'static str, u64>,
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+}

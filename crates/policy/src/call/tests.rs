@@ -1,0 +1,226 @@
+//! Scripts of a call's life, in virtual time.
+
+use super::*;
+use crate::budget;
+use crate::inflight;
+use crate::outcome::{Body, Interim, Reached};
+use crate::place::Place;
+use crate::plan::{Endpoint, Service, Upstream};
+use crate::retry::{BackOff, Conditions, NonIdempotent, Rules};
+use crate::rng::Rng;
+use crate::{balance, connection};
+use std::time::Duration;
+
+fn upstream(endpoints: u16) -> Upstream {
+    let endpoint = |port| Endpoint {
+        address: SocketAddr::from(([127, 0, 0, 1], port)),
+        weight: 1,
+        workload: "".into(),
+        place: Place::default(),
+    };
+    Upstream {
+        id: "default/app|80|".into(),
+        name: "outbound|80||app".into(),
+        service: Service {
+            host: "app".into(),
+            name: "app".into(),
+            namespace: "default".into(),
+            port: 80,
+            subset: "".into(),
+        },
+        endpoints: (1..=endpoints).map(endpoint).collect(),
+        balance: balance::Rules::RoundRobin,
+        inflight: inflight::Rules::default(),
+        budget: budget::Rules::Off,
+        connection: connection::Rules::default(),
+        place: Place::default(),
+    }
+}
+
+struct Script {
+    cluster: Cluster,
+    call: Call,
+    rng: Rng,
+    cursor: u64,
+    now: Time,
+}
+
+impl Script {
+    fn new(upstream: Upstream, retry: Option<Rules>, timeout: timeout::Rules, method: &str) -> Self {
+        let idempotency = Idempotency::of_method(method.as_bytes());
+        Self {
+            cluster: Cluster::new(Arc::new(upstream)),
+            call: Call::new(retry.map(Arc::new), timeout, idempotency, Some(Time::ZERO)),
+            rng: Rng::new(1),
+            cursor: 0,
+            now: Time::ZERO,
+        }
+    }
+
+    fn start(&mut self) -> Step {
+        let mut draw = Draw { rng: &mut self.rng, cursor: &mut self.cursor };
+        self.call.start(&mut self.cluster, &mut draw, self.now)
+    }
+
+    fn after(&mut self, millis: u64, outcome: Outcome) -> Step {
+        self.now += Duration::from_millis(millis);
+        let mut draw = Draw { rng: &mut self.rng, cursor: &mut self.cursor };
+        self.call.answered(&mut self.cluster, &mut draw, &outcome, self.now)
+    }
+
+    /// Sleeps through the wait and takes the step after it.
+    fn sleep(&mut self, step: &Step) -> Step {
+        let Step::Wait(until) = step else { panic!("not a wait: {step:?}") };
+        self.now = *until;
+        let mut draw = Draw { rng: &mut self.rng, cursor: &mut self.cursor };
+        self.call.woke(&mut self.cluster, &mut draw, self.now)
+    }
+
+    fn end(&mut self) {
+        self.call.ended(&mut self.cluster, self.now);
+        assert_eq!(self.cluster.inflight, inflight::Inflight::default(), "everything was given back");
+    }
+}
+
+fn five_xx(attempts: u32) -> Rules {
+    Rules { attempts, on: Conditions::FIVE_XX, non_idempotent: NonIdempotent::Guard, ..Rules::default() }
+}
+
+fn response(status: u16) -> Outcome {
+    Outcome::response(status, Time::ZERO)
+}
+
+fn failure(result: outcome::Result, reached: Reached) -> Outcome {
+    Outcome { result, reached, received: Some(Time::ZERO), body: Body::Kept, interim: Interim::None }
+}
+
+fn port(step: &Step) -> u16 {
+    match step {
+        Step::Try(attempt) => attempt.address.port(),
+        other => panic!("not a try: {other:?}"),
+    }
+}
+
+#[test]
+fn a_503_is_retried_elsewhere_until_the_attempts_are_used() {
+    let mut script = Script::new(upstream(3), Some(five_xx(2)), timeout::Rules::default(), "GET");
+    let mut ports = vec![port(&script.start())];
+    for _ in 0..2 {
+        let wait = script.after(5, response(503));
+        ports.push(port(&script.sleep(&wait)));
+    }
+    assert_eq!(ports, [1, 2, 3]);
+    assert_eq!(script.after(5, response(503)), Step::Answer);
+    assert_eq!(script.call.flags(), Flags::RETRIES_EXHAUSTED);
+    assert_eq!(script.call.attempts(), 3);
+    script.end();
+    assert_eq!(script.cluster.counts.retries, 2);
+}
+
+#[test]
+fn a_post_that_may_have_been_processed_is_not_sent_again() {
+    for (reached, again) in [(Reached::Nothing, true), (Reached::Part, false), (Reached::Whole, false)] {
+        let mut script = Script::new(upstream(2), Some(five_xx(2)), timeout::Rules::default(), "POST");
+        script.start();
+        let step = script.after(1, failure(outcome::Result::Closed, reached));
+        assert_eq!(matches!(step, Step::Wait(_)), again, "{reached:?}: {step:?}");
+        script.call.ended(&mut script.cluster, script.now);
+    }
+    let mut script = Script::new(upstream(2), Some(five_xx(2)), timeout::Rules::default(), "POST");
+    script.start();
+    assert_eq!(script.after(1, response(503)), Step::Answer, "any response was processed");
+    assert_eq!(script.call.refused(), Some(No::Method));
+    script.end();
+    let rules = Rules { non_idempotent: NonIdempotent::Retry, ..five_xx(2) };
+    let mut script = Script::new(upstream(2), Some(rules), timeout::Rules::default(), "POST");
+    script.start();
+    assert!(matches!(script.after(1, response(503)), Step::Wait(_)), "unless the policy says so");
+}
+
+#[test]
+fn the_deadline_cuts_the_back_off_short() {
+    let rules =
+        Rules { back_off: BackOff { base: Duration::from_secs(60), max: Duration::from_secs(600) }, ..five_xx(3) };
+    let limits = timeout::Rules { whole: Some(Duration::from_millis(800)), per_try: None };
+    let mut script = Script::new(upstream(1), Some(rules), limits, "GET");
+    script.start();
+    let wait = script.after(300, response(503));
+    assert_eq!(wait, Step::Wait(Time::from_millis(800)));
+    assert_eq!(script.sleep(&wait), Step::Refuse(Refusal::Timeout));
+    assert_eq!(script.cluster.inflight, inflight::Inflight::default());
+}
+
+#[test]
+fn ceilings_refuse_and_are_never_retried() {
+    let mut limited = upstream(1);
+    limited.inflight.requests = 0;
+    let mut script = Script::new(limited, Some(five_xx(3)), timeout::Rules::default(), "GET");
+    assert_eq!(script.start(), Step::Refuse(Refusal::Overflow));
+    let mut script = Script::new(upstream(1), Some(five_xx(3)), timeout::Rules::default(), "GET");
+    script.start();
+    let overflow = failure(outcome::Result::Overflow, Reached::Nothing);
+    assert_eq!(script.after(0, overflow), Step::Refuse(Refusal::Overflow));
+}
+
+#[test]
+fn max_retries_counts_retries_under_way() {
+    let mut limited = upstream(1);
+    limited.inflight.retries = 1;
+    let mut first = Script::new(limited, Some(five_xx(3)), timeout::Rules::default(), "GET");
+    first.start();
+    assert!(matches!(first.after(1, response(503)), Step::Wait(_)));
+    // A second call of the same cluster fails while the first one's retry waits.
+    let mut second =
+        Call::new(Some(Arc::new(five_xx(3))), timeout::Rules::default(), Idempotency::Safe, Some(Time::ZERO));
+    let mut draw = Draw { rng: &mut first.rng, cursor: &mut first.cursor };
+    second.start(&mut first.cluster, &mut draw, first.now);
+    assert_eq!(second.answered(&mut first.cluster, &mut draw, &response(503), first.now), Step::Answer);
+    assert_eq!(second.flags(), Flags::OVERFLOW);
+    second.ended(&mut first.cluster, first.now);
+    first.end();
+}
+
+#[test]
+fn without_endpoints_there_is_no_healthy_upstream() {
+    let mut script = Script::new(upstream(0), None, timeout::Rules::default(), "GET");
+    assert_eq!(script.start(), Step::Refuse(Refusal::NoHealthy));
+}
+
+#[test]
+fn a_body_that_was_not_kept_or_an_interim_response_forbids_a_retry() {
+    for (body, interim, no) in
+        [(Body::NotKept, Interim::None, No::BodyNotKept), (Body::Kept, Interim::Passed, No::Started)]
+    {
+        let mut script = Script::new(upstream(1), Some(five_xx(1)), timeout::Rules::default(), "PUT");
+        script.start();
+        assert_eq!(script.after(1, Outcome { body, interim, ..response(500) }), Step::Answer);
+        assert_eq!(script.call.refused(), Some(no));
+        script.end();
+    }
+}
+
+#[test]
+fn a_reload_keeps_what_is_under_way_to_an_endpoint_that_left() {
+    let mut script = Script::new(upstream(2), None, timeout::Rules::default(), "GET");
+    let first = script.start();
+    let mut smaller = upstream(2);
+    smaller.endpoints.remove(0);
+    script.cluster.renew(Arc::new(smaller));
+    assert_eq!(port(&first), 1);
+    assert_eq!(script.cluster.address(script.call.endpoint().expect("trying")).port(), 1, "still known");
+    assert_eq!(script.after(1, response(200)), Step::Answer);
+    script.end();
+    script.cluster.renew(Arc::new(upstream(2)));
+    assert_eq!(script.cluster.active().count(), 2);
+}
+
+#[test]
+fn back_off_bounds_are_envoys() {
+    let bounds: Vec<u128> = (1..=6).map(|n| BackOff::default().bound(n).as_millis()).collect();
+    assert_eq!(bounds, [25, 50, 100, 200, 250, 250]);
+    let seed = BackOff { base: Duration::from_secs(1), max: Duration::from_secs(10) };
+    let bounds: Vec<u64> = (1..=6).map(|n| seed.bound(n).as_secs()).collect();
+    assert_eq!(bounds, [1, 2, 4, 8, 10, 10]);
+    let mut rng = Rng::new(5);
+    assert!((0..1000).all(|_| BackOff::default().draw(1, &mut rng) < Duration::from_millis(25)));
+}

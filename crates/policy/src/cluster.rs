@@ -1,0 +1,234 @@
+//! The living state of one upstream: what is under way to it and to each endpoint, its budget, its counters.
+//!
+//! ```text
+//!   Upstream (rules, from the plan) ──renew──► Cluster ──► slots: one per address, kept while in use
+//!                                                 │            In the rules, or Gone (draining its last requests)
+//!                                                 └─ inflight, budget, counts
+//! ```
+//! One per cluster id and process, behind a lock that the wet side holds for a moment. A new plan changes the rules
+//! under it and forgets nothing. Does not: know connections or clocks.
+
+use crate::balance::{self, Pool, Usable};
+use crate::budget::Budget;
+use crate::inflight::Inflight;
+use crate::plan::Upstream;
+use crate::retry::No;
+use crate::rng::Rng;
+use crate::time::Time;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A worker's own part in a decision: its generator and its round-robin cursor for this cluster.
+#[derive(Debug)]
+pub struct Draw<'a> {
+    pub rng: &'a mut Rng,
+    pub cursor: &'a mut u64,
+}
+
+/// An endpoint as calls refer to it: stays valid over reloads while a request to it is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct EndpointId(pub u32);
+
+/// What a cluster counted since the process started.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// First tries.
+    pub firsts: u64,
+    /// Retries started.
+    pub retries: u64,
+    /// Requests that a retry saved: answered without a retriable failure after at least one retry.
+    pub retry_successes: u64,
+    /// Retries refused, by reason, in the order of [`No::ALL`].
+    pub refused: [u64; No::ALL.len()],
+    /// Requests refused by the ceiling on requests.
+    pub overflow_requests: u64,
+    /// Requests refused by the ceiling on waiting ones.
+    pub overflow_pending: u64,
+}
+
+impl Counts {
+    pub(crate) const fn refuse(&mut self, no: No) {
+        self.refused[no as usize] += 1;
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    address: SocketAddr,
+    /// Requests under way.
+    active: u32,
+    /// Where in `live` it stands; `None` when the plan no longer has it.
+    live: Option<u32>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Cluster {
+    rules: Arc<Upstream>,
+    slots: Vec<Slot>,
+    /// The slot of each endpoint of `rules`, in order.
+    live: Vec<u32>,
+    /// All endpoints of the rules have the same weight.
+    is_even: bool,
+    free: Vec<u32>,
+    pub inflight: Inflight,
+    pub budget: Budget,
+    pub counts: Counts,
+}
+
+struct Live<'a> {
+    cluster: &'a Cluster,
+}
+
+impl Pool for Live<'_> {
+    fn len(&self) -> usize {
+        self.cluster.live.len()
+    }
+
+    fn active(&self, index: usize) -> u32 {
+        self.cluster.slots[self.cluster.live[index] as usize].active
+    }
+
+    fn weight(&self, index: usize) -> u32 {
+        self.cluster.rules.endpoints[index].weight
+    }
+
+    fn is_even(&self) -> bool {
+        self.cluster.is_even
+    }
+
+    fn usable(&self, _: usize) -> Usable {
+        Usable::Yes
+    }
+}
+
+impl Cluster {
+    /// A cluster nothing has happened to yet.
+    pub fn new(rules: Arc<Upstream>) -> Self {
+        let mut cluster = Self {
+            rules: Arc::clone(&rules),
+            slots: Vec::new(),
+            live: Vec::new(),
+            is_even: true,
+            free: Vec::new(),
+            inflight: Inflight::default(),
+            budget: Budget::default(),
+            counts: Counts::default(),
+        };
+        cluster.place(&rules);
+        cluster.is_even = is_even(&rules);
+        cluster
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> &Arc<Upstream> {
+        &self.rules
+    }
+
+    /// Takes new rules and forgets nothing of endpoints that remain. Returns the old ones: drop them elsewhere.
+    pub fn renew(&mut self, rules: Arc<Upstream>) -> Arc<Upstream> {
+        let same = self.rules.endpoints.len() == rules.endpoints.len()
+            && self.rules.endpoints.iter().zip(&rules.endpoints).all(|(old, new)| old.address == new.address);
+        if !same {
+            self.place(&rules);
+        }
+        self.is_even = is_even(&rules);
+        std::mem::replace(&mut self.rules, rules)
+    }
+
+    fn place(&mut self, rules: &Upstream) {
+        let mut known: HashMap<SocketAddr, u32> = HashMap::with_capacity(self.slots.len());
+        for &slot in &self.live {
+            self.slots[slot as usize].live = None;
+        }
+        let free: std::collections::HashSet<u32> = self.free.iter().copied().collect();
+        for (index, slot) in self.slots.iter().enumerate() {
+            if !free.contains(&(index as u32)) {
+                known.insert(slot.address, index as u32);
+            }
+        }
+        let mut live = Vec::with_capacity(rules.endpoints.len());
+        for (place, endpoint) in rules.endpoints.iter().enumerate() {
+            let index = known.get(&endpoint.address).copied().unwrap_or_else(|| self.new_slot(endpoint.address));
+            self.slots[index as usize].live = Some(place as u32);
+            live.push(index);
+        }
+        for (address, index) in known {
+            let slot = &self.slots[index as usize];
+            debug_assert_eq!(slot.address, address);
+            if slot.live.is_none() && slot.active == 0 {
+                self.free.push(index);
+            }
+        }
+        self.live = live;
+    }
+
+    fn new_slot(&mut self, address: SocketAddr) -> u32 {
+        let slot = Slot { address, active: 0, live: None };
+        match self.free.pop() {
+            Some(index) => {
+                self.slots[index as usize] = slot;
+                index
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() as u32 - 1
+            }
+        }
+    }
+
+    /// The address of an endpoint that a request is under way to.
+    pub fn address(&self, endpoint: EndpointId) -> SocketAddr {
+        self.slots[endpoint.0 as usize].address
+    }
+
+    /// Requests under way to each endpoint of the rules: for `endpoints` views and tests.
+    pub fn active(&self) -> impl Iterator<Item = (SocketAddr, u32)> {
+        self.live.iter().map(|&slot| {
+            let slot = &self.slots[slot as usize];
+            (slot.address, slot.active)
+        })
+    }
+
+    /// Picks an endpoint, avoiding those of `tried` as the rules of the retry say; counts nothing.
+    pub(crate) fn pick(&self, tried: &[EndpointId], picks: u32, draw: &mut Draw<'_>) -> Option<EndpointId> {
+        let live = Live { cluster: self };
+        let chosen = if tried.is_empty() {
+            balance::pick(self.rules.balance, &live, &[], 0, draw.rng, draw.cursor)
+        } else {
+            let avoid: Vec<u32> = tried.iter().filter_map(|id| self.slots.get(id.0 as usize)?.live).collect();
+            balance::pick(self.rules.balance, &live, &avoid, picks, draw.rng, draw.cursor)
+        };
+        chosen.map(|index| EndpointId(self.live[index]))
+    }
+
+    /// A try to `endpoint` begins. The request was admitted by [`Inflight::admit`].
+    pub(crate) fn begin(&mut self, endpoint: EndpointId) {
+        self.slots[endpoint.0 as usize].active += 1;
+    }
+
+    /// A try to `endpoint` is over.
+    pub(crate) fn end(&mut self, endpoint: EndpointId) {
+        self.inflight.done();
+        let slot = &mut self.slots[endpoint.0 as usize];
+        debug_assert!(slot.active > 0, "a try ended that never began");
+        slot.active = slot.active.saturating_sub(1);
+        if slot.active == 0 && slot.live.is_none() {
+            self.free.push(endpoint.0);
+        }
+    }
+
+    /// Our own invariants, in debug builds: what is under way to the endpoints is what is under way in all.
+    pub(crate) fn check(&self, _: Time) {
+        debug_assert_eq!(
+            self.slots.iter().map(|slot| u64::from(slot.active)).sum::<u64>(),
+            u64::from(self.inflight.requests),
+            "requests by endpoint and in all"
+        );
+    }
+}
+
+fn is_even(rules: &Upstream) -> bool {
+    rules.endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight)
+}

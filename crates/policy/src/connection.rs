@@ -1,0 +1,40 @@
+//! What a connection to an endpoint may do: how long to dial, to idle, how many requests it carries.
+//!
+//! Does not: hold connections (`proxy/upstream/pool`) or count them ([`crate::inflight`]).
+
+use std::time::Duration;
+
+/// `trafficPolicy.connectionPool` as far as it concerns one connection.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// `tcp.connectTimeout`; Istio's default 10 s. Expiry is a connection failure.
+    pub connect_timeout: Duration,
+    /// `http.idleTimeout`, else `tcp.idleTimeout`; default 1 h. `None` = never.
+    pub idle_timeout: Option<Duration>,
+    /// `http.maxRequestsPerConnection`; 0 = unlimited, 1 = no keep-alive.
+    pub max_requests: u32,
+    /// `tcp.maxConnectionDuration`: after it a connection is not used again.
+    pub max_duration: Option<Duration>,
+    /// `tcp.tcpKeepalive`.
+    pub keepalive: Option<Keepalive>,
+}
+
+/// TCP keep-alive probes; a part that is unset is the operating system's.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Keepalive {
+    pub time: Option<Duration>,
+    pub interval: Option<Duration>,
+    pub probes: Option<u32>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_requests: 0,
+            max_duration: None,
+            keepalive: None,
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What came of one try: the result, how far the request got, and when it was complete.
+//!
+//! Does not: decide what follows ([`crate::retry`], [`crate::call`]).
+
+use crate::time::Time;
+
+/// One try's end, or for a response its beginning: the head has arrived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    pub result: Result,
+    pub reached: Reached,
+    /// When the client's request was completely received; `None` while it is still coming.
+    pub received: Option<Time>,
+    pub body: Body,
+    pub interim: Interim,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Result {
+    /// A response head arrived.
+    Response(Response),
+    /// No connection.
+    ConnectFailed(ConnectFailure),
+    /// The upstream ended the connection before a response.
+    Closed,
+    /// The upstream reset the stream.
+    Reset,
+    /// What the upstream sent is not HTTP.
+    Protocol,
+    /// A ceiling of ours refused it: nobody's fault upstream.
+    Overflow,
+    PerTryTimeout,
+    WholeTimeout,
+    /// No byte in either direction for too long.
+    Idle,
+    /// The client's own upload was malformed or broke off.
+    Upload,
+    /// The client went away.
+    Abandoned,
+}
+
+/// What of a response head matters to policies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Response {
+    pub status: u16,
+    /// It carries `x-envoy-ratelimited`: not retried unless `envoy-ratelimited` is asked for.
+    pub ratelimited: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConnectFailure {
+    /// Refused or unreachable.
+    Refused,
+    TimedOut,
+}
+
+/// How far a request had got upstream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reached {
+    /// No byte was written: it cannot have been processed.
+    Nothing,
+    /// Some of it was.
+    Part,
+    /// All of it.
+    Whole,
+}
+
+/// Whether the client's body can be sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// There is none, or all that was sent of it is kept.
+    Kept,
+    /// It was too large, or memory for replays was used up.
+    NotKept,
+}
+
+/// Whether an interim response (1xx) went to the client: then it has been promised this upstream's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interim {
+    None,
+    Passed,
+}
+
+impl Outcome {
+    /// A response with this status to a request that was sent completely at `received`.
+    pub const fn response(status: u16, received: Time) -> Self {
+        Self {
+            result: Result::Response(Response { status, ratelimited: false }),
+            reached: Reached::Whole,
+            received: Some(received),
+            body: Body::Kept,
+            interim: Interim::None,
+        }
+    }
+
+    /// A failure of which nothing had been sent.
+    pub const fn unsent(result: Result, received: Option<Time>) -> Self {
+        Self { result, reached: Reached::Nothing, received, body: Body::Kept, interim: Interim::None }
+    }
+}

@@ -1,0 +1,131 @@
+//! Why weir answers a request itself: one word, one flag, one status each.
+//!
+//! Does not: write the reply (`proxy/http/reply` does).
+
+use crate::flag::Flags;
+
+/// The reason of a reply that no upstream gave. Its word is the metric label, the log's `reason`, the
+/// `x-weir-reason` header and the docs' name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Refusal {
+    /// The host is known nowhere.
+    UnknownHost,
+    /// The host is known, no rule matches.
+    NoRoute,
+    /// The rule leads to a service or subset that is known nowhere.
+    NoCluster,
+    /// A security setting guards it that is not enforced yet.
+    NotEnforced,
+    /// No endpoint, or none that is usable.
+    NoHealthy,
+    /// The connection was refused.
+    ConnectFailed,
+    /// The connection was not made in time.
+    ConnectTimeout,
+    /// The upstream ended the connection before a response.
+    Closed,
+    /// The upstream reset the stream.
+    Reset,
+    /// The upstream did not speak HTTP.
+    Protocol,
+    /// A ceiling on connections, waiting requests or requests.
+    Overflow,
+    /// The request's timeout.
+    Timeout,
+    /// The try's timeout, and no retry.
+    PerTryTimeout,
+    /// No byte for too long.
+    Idle,
+    /// The client's upload was malformed or broke off.
+    Upload,
+    /// The client went away.
+    ClientGone,
+}
+
+impl Refusal {
+    /// Every reason: for tables and tests.
+    pub const ALL: [Self; 16] = [
+        Self::UnknownHost,
+        Self::NoRoute,
+        Self::NoCluster,
+        Self::NotEnforced,
+        Self::NoHealthy,
+        Self::ConnectFailed,
+        Self::ConnectTimeout,
+        Self::Closed,
+        Self::Reset,
+        Self::Protocol,
+        Self::Overflow,
+        Self::Timeout,
+        Self::PerTryTimeout,
+        Self::Idle,
+        Self::Upload,
+        Self::ClientGone,
+    ];
+
+    /// The one word, everywhere.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::UnknownHost => "unknown_host",
+            Self::NoRoute => "no_route",
+            Self::NoCluster => "no_cluster",
+            Self::NotEnforced => "not_enforced",
+            Self::NoHealthy => "no_healthy_endpoint",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::Closed => "upstream_closed",
+            Self::Reset => "upstream_reset",
+            Self::Protocol => "upstream_protocol",
+            Self::Overflow => "overflow",
+            Self::Timeout => "timeout",
+            Self::PerTryTimeout => "per_try_timeout",
+            Self::Idle => "stream_idle",
+            Self::Upload => "bad_upload",
+            Self::ClientGone => "client_gone",
+        }
+    }
+
+    /// The status of the reply (the response table of the docs).
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::UnknownHost | Self::Protocol => 502,
+            Self::NoRoute => 404,
+            Self::Timeout | Self::PerTryTimeout => 504,
+            Self::Idle => 408,
+            Self::Upload => 400,
+            Self::ClientGone => 0,
+            _ => 503,
+        }
+    }
+
+    /// Envoy's letters. An unknown host has none: istiod answers it with a route of its own.
+    pub const fn flags(self) -> Flags {
+        match self {
+            Self::UnknownHost | Self::NotEnforced => Flags::NONE,
+            Self::NoRoute => Flags::NO_ROUTE,
+            Self::NoCluster => Flags::NO_CLUSTER,
+            Self::NoHealthy => Flags::NO_HEALTHY,
+            Self::ConnectFailed | Self::ConnectTimeout => Flags::CONNECT_FAILURE,
+            Self::Closed => Flags::CONNECTION_TERMINATED,
+            Self::Reset => Flags::REMOTE_RESET,
+            Self::Protocol => Flags::UPSTREAM_PROTOCOL,
+            Self::Overflow => Flags::OVERFLOW,
+            Self::Timeout | Self::PerTryTimeout => Flags::TIMEOUT,
+            Self::Idle => Flags::STREAM_IDLE,
+            Self::Upload => Flags::CLIENT_PROTOCOL,
+            Self::ClientGone => Flags::CLIENT_GONE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_reason_has_a_word_of_its_own() {
+        let words: HashSet<_> = Refusal::ALL.iter().map(|reason| reason.word()).collect();
+        assert_eq!(words.len(), Refusal::ALL.len());
+    }
+}

@@ -1,0 +1,285 @@
+//! The data plane as its owner sees it: start, commit a plan, drain.
+//!
+//! ```text
+//!   commit(plan):  prepare cells ─► bind new ports ──failed──► nothing changed
+//!                     └─► every worker takes it ─► the last one took it: the version counts
+//! ```
+//! Does not: compile documents or watch files.
+
+use crate::clock::Clock;
+use crate::error::StartError;
+use crate::listen::{self, Bound};
+use crate::log::{self, Log};
+use crate::mesh::{Door, Live, Mesh};
+use crate::worker::{self, Command, Start};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use weir_observe::{ClusterNumbers, Registry, Shard, Source};
+use weir_policy::flag::Flags;
+use weir_policy::plan::{AccessLog, Compatibility, Plan};
+use weir_policy::retry::No;
+
+/// What the data plane is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The outbound listener; `None` = off.
+    pub outbound: Option<SocketAddr>,
+    /// Event loops, ≥ 1.
+    pub workers: usize,
+    /// Overrides the plan's access log.
+    pub access_log: Option<AccessLog>,
+    /// This workload, in metrics.
+    pub name: String,
+    pub namespace: String,
+    /// Of the workers' generators; worker n draws from `seed + n`.
+    pub seed: u64,
+}
+
+/// A running data plane. Dropping it ends it at once; [`Handle::drain`] ends it in order.
+pub struct Handle {
+    mesh: Arc<Mesh>,
+    shards: Vec<Arc<weir_observe::Series>>,
+    commands: Vec<mpsc::UnboundedSender<Command>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    outbound: Option<SocketAddr>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The port of each open Gateway listener, and where it really is.
+    gateways: HashMap<u16, SocketAddr>,
+    live: Arc<Live>,
+    /// Plans that some request may still run under: dropped here, not on a worker.
+    retired: Vec<Arc<Live>>,
+}
+
+/// Binds every listener, starts the workers, runs `plan`.
+///
+/// # Errors
+/// A port is in use, cannot be bound, or the system refuses a thread: nothing is left running.
+pub fn start(options: Options, plan: Plan) -> Result<Handle, StartError> {
+    let workers = options.workers.max(1);
+    let compatibility = plan.settings.compatibility;
+    let registry = Registry::new(Source { workload: options.name.clone(), namespace: options.namespace.clone() });
+    registry.show_code_class(compatibility == Compatibility::Weir);
+    let mesh = Arc::new(Mesh::new(Clock::new(), registry, workers));
+    let outbound = options.outbound.map(|address| listen::bind(address, "outbound", workers)).transpose()?;
+    let mut opened: Vec<(Door, Bound)> = Vec::new();
+    let mut gateways = HashMap::new();
+    for gateway in &plan.gateways {
+        let bound = bind_gateway(gateway.bind, gateway.port, &gateway.name, workers)?;
+        gateways.insert(gateway.port, bound.address);
+        opened.push((Door::Gateway { port: gateway.port }, bound));
+    }
+    let outbound_address = outbound.as_ref().map(|bound| bound.address);
+    opened.extend(outbound.map(|bound| (Door::Outbound, bound)));
+    let format = options.access_log.unwrap_or(plan.settings.access_log);
+    let live = Arc::new(mesh.prepare(plan));
+    mesh.adopt(&live);
+    let writer = log::start_writer(format).map_err(StartError::System)?;
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let state = State { gateways, live: Arc::clone(&live), retired: Vec::new() };
+    let mut handle = Handle {
+        mesh: Arc::clone(&mesh),
+        shards: Vec::new(),
+        commands: senders.clone(),
+        threads: Mutex::default(),
+        outbound: outbound_address,
+        state: Mutex::new(state),
+    };
+    for (index, commands) in receivers.into_iter().enumerate() {
+        let shard = Shard::new();
+        handle.shards.push(shard.series());
+        let start = Start {
+            index,
+            mesh: Arc::clone(&mesh),
+            live: Arc::clone(&live),
+            shard,
+            log: Log::new(format, writer.clone(), Arc::clone(&mesh)),
+            seed: options.seed.wrapping_add(index as u64),
+            peers: senders.clone(),
+            commands,
+        };
+        handle.threads.lock().push(spawn(start)?);
+    }
+    handle.tell_all(&live, opened, &[])?;
+    Ok(handle)
+}
+
+fn bind_gateway(ip: IpAddr, port: u16, name: &str, workers: usize) -> Result<Bound, StartError> {
+    listen::bind(SocketAddr::new(ip, port), &format!("Gateway {name}"), workers)
+}
+
+fn spawn(start: Start) -> Result<JoinHandle<()>, StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(61)
+        .build_local(tokio::runtime::LocalOptions::default());
+    // A local runtime cannot leave the thread that made it, so only whether one can be made is tested here.
+    drop(runtime.map_err(StartError::System)?);
+    std::thread::Builder::new()
+        .name(format!("worker-{}", start.index))
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default());
+            match runtime {
+                Ok(runtime) => runtime.block_on(worker::run(start)),
+                Err(why) => eprintln!("weir: a worker could not start: {why}"),
+            }
+        })
+        .map_err(StartError::System)
+}
+
+impl Handle {
+    /// Puts a plan in force: when this returns, every worker runs new requests under it. No connection is closed.
+    ///
+    /// # Errors
+    /// A new port cannot be opened: nothing has changed.
+    pub fn commit(&self, plan: Plan) -> Result<(), StartError> {
+        let mut state = self.state.lock();
+        let mut opened = Vec::new();
+        let mut gateways = HashMap::new();
+        for gateway in &plan.gateways {
+            let address = match state.gateways.get(&gateway.port) {
+                Some(address) if address.ip() == gateway.bind => *address,
+                // The same port on another address: the old listener is closed below.
+                _ => {
+                    let bound = bind_gateway(gateway.bind, gateway.port, &gateway.name, self.commands.len())?;
+                    let address = bound.address;
+                    opened.push((Door::Gateway { port: gateway.port }, bound));
+                    address
+                }
+            };
+            gateways.insert(gateway.port, address);
+        }
+        let closed: Vec<Door> = state
+            .gateways
+            .iter()
+            .filter(|(port, address)| gateways.get(*port) != Some(*address))
+            .map(|(port, _)| Door::Gateway { port: *port })
+            .collect();
+        let live = Arc::new(self.mesh.prepare(plan));
+        self.mesh.adopt(&live);
+        self.tell_all(&live, opened, &closed)?;
+        state.gateways = gateways;
+        let old = std::mem::replace(&mut state.live, live);
+        state.retired.push(old);
+        // Those that no request runs under any more are dropped here, on the caller's thread.
+        state.retired.retain(|live| Arc::strong_count(live) > 1);
+        Ok(())
+    }
+
+    fn tell_all(&self, live: &Arc<Live>, opened: Vec<(Door, Bound)>, closed: &[Door]) -> Result<(), StartError> {
+        let mut shares: Vec<Vec<(Door, TcpListener)>> = self.commands.iter().map(|_| Vec::new()).collect();
+        for (door, bound) in opened {
+            for (share, socket) in shares.iter_mut().zip(bound.sockets) {
+                share.push((door, socket));
+            }
+        }
+        let mut taken = Vec::new();
+        for (sender, opened) in self.commands.iter().zip(shares) {
+            let (done, receiver) = oneshot::channel();
+            let command = Command::Take { live: Arc::clone(live), opened, closed: closed.to_vec(), done };
+            sender.send(command).map_err(|_| StartError::Ended)?;
+            taken.push(receiver);
+        }
+        for receiver in taken {
+            // The old plan comes back to be dropped on this thread.
+            drop(receiver.blocking_recv().map_err(|_| StartError::Ended)?);
+        }
+        Ok(())
+    }
+
+    /// Where the outbound listener really is.
+    pub const fn outbound(&self) -> Option<SocketAddr> {
+        self.outbound
+    }
+
+    /// Where the Gateway listeners really are.
+    pub fn gateways(&self) -> Vec<SocketAddr> {
+        self.state.lock().gateways.values().copied().collect()
+    }
+
+    /// Does it accept requests?
+    pub fn ready(&self) -> bool {
+        !self.mesh.is_draining()
+    }
+
+    /// Client connections that are open.
+    pub fn connections(&self) -> u64 {
+        u64::from(self.mesh.connections.load(Ordering::Relaxed))
+    }
+
+    /// Every series, in the Prometheus text format.
+    pub fn metrics(&self) -> String {
+        self.mesh.registry.connections(self.connections());
+        let clusters: Vec<ClusterNumbers> = self.mesh.cells().iter().map(|cell| numbers(cell)).collect();
+        let mut out = String::new();
+        let flags = |bits: u32| Flags::from_bits(bits).to_string();
+        weir_observe::render(&self.mesh.registry, &self.shards, &clusters, &flags, &mut out);
+        out
+    }
+
+    /// No new connections, idle ones closed, requests under way finished: returns when none is left, or after `within`.
+    pub fn drain(&self, within: Duration) {
+        self.mesh.draining.store(true, Ordering::Relaxed);
+        self.tell(|| Command::Drain);
+        let clock = self.mesh.clock;
+        let end = clock.now() + within;
+        while self.connections() > 0 && clock.now() < end {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.stop();
+    }
+
+    /// Ends now.
+    fn stop(&self) {
+        self.tell(|| Command::Stop);
+        for thread in self.threads.lock().drain(..) {
+            // A worker that panicked has said so on stderr.
+            let _ = thread.join();
+        }
+    }
+
+    fn tell(&self, command: impl Fn() -> Command) {
+        for sender in &self.commands {
+            // A worker that has ended needs no telling.
+            let _ = sender.send(command());
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A cluster's living state, as metrics show it.
+fn numbers(cell: &crate::mesh::Cell) -> ClusterNumbers {
+    let (inflight, counts, rules) = {
+        let cluster = cell.cluster.lock();
+        (cluster.inflight, cluster.counts, Arc::clone(cluster.rules()))
+    };
+    let left = |ceiling: u32, used: u32| u64::from(ceiling.saturating_sub(used));
+    ClusterNumbers {
+        labels: cell.labels,
+        retries: counts.retries,
+        retry_successes: counts.retry_successes,
+        retry_refused: No::ALL.iter().map(|no| (no.word(), counts.refused[*no as usize])).collect(),
+        remaining: vec![
+            ("connections", left(rules.inflight.connections, inflight.connections)),
+            ("pending", left(rules.inflight.pending, inflight.pending)),
+            ("requests", left(rules.inflight.requests, inflight.requests)),
+            ("retries", left(rules.inflight.retries, inflight.retries)),
+        ],
+        rejected: vec![("pending", counts.overflow_pending), ("requests", counts.overflow_requests)],
+    }
+}

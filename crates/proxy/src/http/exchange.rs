@@ -1,0 +1,270 @@
+//! One try on one connection: the request goes up while we wait for the head of the answer.
+//!
+//! ```text
+//!   ┌─► send what is encoded ─► pull more from the client ─► read the upstream ─► head? ──► it
+//!   │        │ interim 1xx: passed to the client                │
+//!   └────────┴── asleep until: either socket, or the deadline ◄─┘       client gone, deadline, broken: so it ended
+//! ```
+//! Does not: choose the endpoint or decide about another try.
+
+use super::headers::Ask;
+use super::upload::{Broken, Upload};
+use crate::buffer::{Buf, Read, Way};
+use crate::http::serve::Client;
+use crate::upstream::pool::Link;
+use crate::worker::Worker;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+use weir_policy::outcome::{Interim, Reached, Result as Ended};
+use weir_policy::time::Time;
+use weir_policy::timeout::{Limits, Which};
+use weir_wire::{Parsed, RequestKind};
+
+/// What a client may send ahead (the next requests) while it waits for an answer.
+const PIPELINED: usize = 16 * 1024;
+
+/// A request under way, over all its tries and the relay of its answer.
+pub(crate) struct Exchange<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) client: &'a mut Client,
+    pub(crate) rest: &'a mut Buf,
+    pub(crate) way: &'a mut Way,
+    pub(crate) upload: Upload,
+    pub(crate) kind: RequestKind,
+    pub(crate) response_limits: weir_wire::Limits,
+    /// How much of `way.up` was written.
+    pub(crate) sent: usize,
+    /// Some byte was written in this try.
+    pub(crate) wrote: Reached,
+    /// The upstream takes no more of the request.
+    pub(crate) deaf: bool,
+    pub(crate) interim: Interim,
+    /// No byte for so long ends the request (Gateway listeners).
+    pub(crate) idle: Option<std::time::Duration>,
+    pub(crate) stirred: Time,
+}
+
+impl Exchange<'_> {
+    /// Waits for the head of the answer on `link`. `way.up` holds the head of the request and what is kept of its body.
+    pub(crate) async fn head(&mut self, link: &mut Link, limits: &Limits) -> Result<(), Ended> {
+        self.sent = 0;
+        self.wrote = Reached::Nothing;
+        self.deaf = false;
+        self.way.answer.clear();
+        self.way.down.clear();
+        self.way.response.restart();
+        poll_fn(|cx| self.poll_head(link, limits, cx)).await
+    }
+
+    fn poll_head(&mut self, link: &mut Link, limits: &Limits, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if let Poll::Ready(Err(broken)) = self.poll_send(link, cx) {
+            return Poll::Ready(Err(match broken {
+                Broken::Gone => Ended::Abandoned,
+                Broken::Malformed => Ended::Upload,
+            }));
+        }
+        self.poll_interim(cx);
+        if let Poll::Ready(ended) = self.poll_answer(link, cx) {
+            return Poll::Ready(ended);
+        }
+        if self.upload.is_complete() && self.poll_client_gone(cx).is_ready() {
+            return Poll::Ready(Err(Ended::Abandoned));
+        }
+        self.poll_deadline(limits, cx).map(Err)
+    }
+
+    /// Sends what is there and pulls more, until one side is not ready.
+    pub(crate) fn poll_send(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        loop {
+            while self.sent < self.way.up.len() {
+                if self.deaf {
+                    return Poll::Pending;
+                }
+                match Pin::new(&mut link.stream).poll_write(cx, &self.way.up[self.sent..]) {
+                    Poll::Ready(Ok(count)) if count > 0 => {
+                        self.sent += count;
+                        self.wrote = Reached::Part;
+                        self.stir();
+                    }
+                    // It may have answered already: the reading half decides.
+                    Poll::Ready(_) => self.deaf = true,
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            if self.upload.is_complete() {
+                self.wrote = Reached::Whole;
+                return Poll::Ready(Ok(()));
+            }
+            self.way.up.clear();
+            self.sent = 0;
+            let pulled =
+                self.upload.poll_pull(&mut self.client.stream, self.rest, &mut self.way.up, &mut self.way.kept, cx);
+            match pulled {
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
+                Poll::Pending if self.way.up.is_empty() => return Poll::Pending,
+                _ => {}
+            }
+        }
+    }
+
+    /// Reads until the head of a final answer is there.
+    fn poll_answer(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        let limit = self.response_limits.head + 1;
+        loop {
+            if !self.way.answer.is_empty() {
+                let parsed = weir_wire::parse_response(
+                    self.way.answer.unread(),
+                    &self.response_limits,
+                    self.kind,
+                    &mut self.way.response,
+                );
+                match parsed {
+                    Ok(Parsed::Complete) if self.way.response.status == 101 => {
+                        return Poll::Ready(Err(Ended::Protocol));
+                    }
+                    Ok(Parsed::Complete) if self.way.response.status < 200 => {
+                        self.pass_interim(cx);
+                        continue;
+                    }
+                    Ok(Parsed::Complete) => return Poll::Ready(Ok(())),
+                    Ok(Parsed::Partial) => {}
+                    Err(_) => return Poll::Ready(Err(Ended::Protocol)),
+                }
+            }
+            match self.way.answer.poll_fill(&mut link.stream, limit, cx) {
+                Poll::Ready(Ok(Read::Some)) => self.stir(),
+                Poll::Ready(Ok(Read::Full)) => return Poll::Ready(Err(Ended::Protocol)),
+                Poll::Ready(Ok(Read::End)) => return Poll::Ready(Err(self.closed(link, None))),
+                Poll::Ready(Err(why)) => return Poll::Ready(Err(self.closed(link, Some(&why)))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The upstream ended the connection. On a reused one that had ended before our first bytes came, they cannot
+    /// have been read: the kernel says so with EPIPE (a FIN before the RST that answered us).
+    fn closed(&mut self, link: &Link, why: Option<&io::Error>) -> Ended {
+        let late = link.stream.take_error().ok().flatten();
+        let pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+        let raced = link.is_reused() && self.way.answer.is_empty();
+        if raced && (why.is_some_and(pipe) || late.as_ref().is_some_and(pipe)) {
+            self.wrote = Reached::Nothing;
+        }
+        Ended::Closed
+    }
+
+    /// Passes a 1xx on.
+    fn pass_interim(&mut self, cx: &mut Context<'_>) {
+        let response = &self.way.response;
+        super::headers::interim(&mut self.way.down, response, self.way.answer.unread());
+        self.interim = Interim::Passed;
+        let consumed = response.len;
+        self.way.answer.consume(consumed);
+        self.way.response.restart();
+        self.poll_interim(cx);
+    }
+
+    /// Sends what is left of interim responses; what the client does not take now goes before the final one.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) {
+        while !self.way.down.is_empty() {
+            match Pin::new(&mut self.client.stream).poll_write(cx, &self.way.down) {
+                Poll::Ready(Ok(count)) if count > 0 => drop(self.way.down.drain(..count)),
+                // A client that is gone is noticed by the reading half.
+                _ => return,
+            }
+        }
+    }
+
+    /// Ready when the client ended the connection. What it sends ahead is kept within a bound.
+    pub(crate) fn poll_client_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.client.stream.poll_read_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match self.rest.poll_fill(&mut self.client.stream, PIPELINED, cx) {
+                Poll::Ready(Ok(Read::Some)) => {}
+                Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    fn poll_deadline(&mut self, limits: &Limits, cx: &mut Context<'_>) -> Poll<Ended> {
+        let deadline = self.upload.received.and_then(|received| limits.deadline(received));
+        let idle = self.idle.map(|length| self.stirred + length);
+        let (until, ended) = match (deadline, idle) {
+            (Some((until, which)), idle) if idle.is_none_or(|idle| until <= idle) => {
+                (until, if which == Which::Whole { Ended::WholeTimeout } else { Ended::PerTryTimeout })
+            }
+            (_, Some(idle)) => (idle, Ended::Idle),
+            _ => return Poll::Pending,
+        };
+        self.client.alarm.poll(&self.worker.mesh.clock, until, cx).map(|()| ended)
+    }
+
+    /// Something moved: the idle clock starts anew.
+    pub(crate) fn stir(&mut self) {
+        if self.idle.is_some() {
+            self.stirred = self.worker.now();
+        }
+    }
+
+    /// Waits for `until`; `Err` when the client left first.
+    pub(crate) async fn pause(&mut self, until: Time) -> Result<(), ()> {
+        poll_fn(|cx| {
+            if self.upload.is_complete() && self.poll_client_gone(cx).is_ready() {
+                return Poll::Ready(Err(()));
+            }
+            self.client.alarm.poll(&self.worker.mesh.clock, until, cx).map(Ok)
+        })
+        .await
+    }
+
+    /// Runs `work` (getting a connection) unless the client leaves or the time is up first.
+    pub(crate) async fn unless_over<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Ended>>,
+        limits: &Limits,
+    ) -> Result<T, Ended> {
+        let mut work = std::pin::pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(done);
+            }
+            if self.upload.is_complete() && self.poll_client_gone(cx).is_ready() {
+                return Poll::Ready(Err(Ended::Abandoned));
+            }
+            self.poll_deadline(limits, cx).map(Err)
+        })
+        .await
+    }
+
+    /// Writes the request anew into `way.up`, for a try.
+    pub(crate) fn write_request(&mut self, ask: &Ask<'_>, number: u32, expected: Option<u64>) {
+        let up = &mut self.way.up;
+        up.clear();
+        super::headers::outgoing(up, ask, number, expected);
+        self.upload.replay(&self.way.kept, up);
+    }
+}
+
+/// Appends a reply and sends all of `down`.
+pub(crate) async fn flush(client: &mut Client, down: &[u8]) -> io::Result<()> {
+    let mut sent = 0;
+    poll_fn(|cx| {
+        while sent < down.len() {
+            match Pin::new(&mut client.stream).poll_write(cx, &down[sent..]) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(count)) => sent += count,
+                Poll::Ready(Err(why)) => return Poll::Ready(Err(why)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    })
+    .await
+}

@@ -1,0 +1,208 @@
+//! Heads on their way through: what is passed on, dropped, added.
+//!
+//! ```text
+//!   request   method SP path SP HTTP/1.1 · host · the client's fields less hop-by-hop and ours · edits · ours
+//!   response  HTTP/1.1 status · the upstream's fields less hop-by-hop and ours · edits · ours
+//! ```
+//! One pass over the spans, no map, no allocation per field. Does not: send.
+
+use crate::mesh::Door;
+use std::net::SocketAddr;
+use weir_policy::plan::Compatibility;
+use weir_policy::route::Edits;
+use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, write};
+
+/// Everything a request's head upstream is made of.
+pub(crate) struct Ask<'a> {
+    pub(crate) request: &'a RequestHead,
+    pub(crate) buf: &'a [u8],
+    pub(crate) hops: &'a Hops,
+    /// As it is sent upstream, without query.
+    pub(crate) path: &'a [u8],
+    pub(crate) query: Option<&'a [u8]>,
+    pub(crate) authority: &'a [u8],
+    /// The path as received, with query, when it was rewritten.
+    pub(crate) original_path: Option<&'a [u8]>,
+    pub(crate) request_id: &'a [u8],
+    pub(crate) door: Door,
+    pub(crate) peer: SocketAddr,
+    /// Of the rule, and of the destination.
+    pub(crate) edits: [&'a Edits; 2],
+}
+
+/// Writes the request's head for try `number`; `expected` is what is left of its time, in milliseconds.
+pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: Option<u64>) {
+    up.extend_from_slice(ask.request.method.of(ask.buf));
+    up.push(b' ');
+    up.extend_from_slice(ask.path);
+    if let Some(query) = ask.query {
+        up.push(b'?');
+        up.extend_from_slice(query);
+    }
+    up.extend_from_slice(b" HTTP/1.1\r\n");
+    write::field(up, b"host", ask.authority);
+    let plain = ask.edits.iter().all(|edits| edits.is_empty());
+    write::fields(up, ask.buf, &ask.request.fields, |field| {
+        request_field_stays(field, ask) && (plain || edits_leave(&ask.edits, field.name.of(ask.buf)))
+    });
+    if ask.request.framing == Framing::Chunked {
+        up.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    forwarded(up, ask);
+    write::field(up, b"x-request-id", ask.request_id);
+    write::number_field(up, b"x-envoy-attempt-count", u64::from(number));
+    if let Some(millis) = expected {
+        write::number_field(up, b"x-envoy-expected-rq-timeout-ms", millis);
+    }
+    if let Some(path) = ask.original_path {
+        write::field(up, b"x-envoy-original-path", path);
+    }
+    add(up, &ask.edits);
+    up.extend_from_slice(b"\r\n");
+}
+
+fn request_field_stays(field: &Field, ask: &Ask<'_>) -> bool {
+    match field.id {
+        // Written by us.
+        Name::Host | Name::XRequestId | Name::XEnvoyAttemptCount | Name::XEnvoyExpectedRqTimeoutMs => false,
+        // A client's words to Envoy are neither obeyed nor passed on, as istiod sets it up; ours are ours.
+        Name::XEnvoyOther | Name::XEnvoyInternal | Name::XWeir => false,
+        // Edge: we own them. Inside the mesh they pass.
+        Name::XForwardedFor | Name::XForwardedProto => matches!(ask.door, Door::Outbound),
+        Name::XEnvoyOriginalPath => ask.original_path.is_none(),
+        _ => !ask.hops.is_hop(field, ask.buf),
+    }
+}
+
+/// `x-forwarded-*`: passed through inside the mesh, owned at the edge.
+fn forwarded(up: &mut Vec<u8>, ask: &Ask<'_>) {
+    let has = |name| ask.request.fields.iter().any(|field| field.id == name);
+    match ask.door {
+        Door::Outbound => {
+            if !has(Name::XForwardedProto) {
+                up.extend_from_slice(b"x-forwarded-proto: http\r\n");
+            }
+        }
+        Door::Gateway { .. } => {
+            up.extend_from_slice(b"x-forwarded-for: ");
+            for field in ask.request.fields.iter().filter(|field| field.id == Name::XForwardedFor) {
+                up.extend_from_slice(field.value.of(ask.buf));
+                up.push(b',');
+            }
+            write_ip(up, ask.peer);
+            up.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
+        }
+    }
+}
+
+fn write_ip(out: &mut Vec<u8>, peer: SocketAddr) {
+    use std::io::Write;
+    match peer {
+        SocketAddr::V4(address) => {
+            for (index, part) in address.ip().octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                write::decimal(out, u64::from(part));
+            }
+        }
+        // Writing to a vector cannot fail.
+        SocketAddr::V6(address) => drop(write!(out, "{}", address.ip())),
+    }
+}
+
+fn edits_leave(edits: &[&Edits], name: &[u8]) -> bool {
+    let named = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+    !edits
+        .iter()
+        .any(|edits| edits.remove.iter().any(|known| named(known)) || edits.set.iter().any(|(known, _)| named(known)))
+}
+
+pub(crate) fn add(out: &mut Vec<u8>, edits: &[&Edits]) {
+    for (name, value) in edits.iter().flat_map(|edits| edits.set.iter().chain(&edits.add)) {
+        write::field(out, name.as_bytes(), value.as_bytes());
+    }
+}
+
+/// How the body of a response goes to the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Delivery {
+    /// None.
+    Empty,
+    /// As long as its `content-length` says.
+    Length,
+    Chunked,
+    /// To an HTTP/1.0 client: until the end of the connection.
+    UntilClose,
+}
+
+/// What follows this response on the client's connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Persistence {
+    /// HTTP/1.1's default: nothing is said.
+    Keep,
+    /// HTTP/1.0's `connection: keep-alive`.
+    KeepOld,
+    Close,
+}
+
+/// Everything a response's head to the client is made of, beside the upstream's.
+pub(crate) struct Tell<'a> {
+    pub(crate) delivery: Delivery,
+    pub(crate) persistence: Persistence,
+    pub(crate) compatibility: Compatibility,
+    /// Milliseconds from the last byte of the request to the head of the answer.
+    pub(crate) service_time: u64,
+    pub(crate) date: &'a [u8],
+    pub(crate) edits: [&'a Edits; 2],
+}
+
+/// Writes the head of the upstream's response for the client.
+pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], hops: &Hops, tell: &Tell<'_>) {
+    write::status_line(down, response.status);
+    let plain = tell.edits.iter().all(|edits| edits.is_empty());
+    let mut dated = false;
+    write::fields(down, buf, &response.fields, |field| {
+        let stays = match field.id {
+            Name::Server => tell.compatibility == Compatibility::Weir,
+            Name::XEnvoyUpstreamServiceTime | Name::XWeir => false,
+            Name::ContentLength => matches!(tell.delivery, Delivery::Length | Delivery::Empty),
+            Name::Date => {
+                dated = true;
+                true
+            }
+            _ => !hops.is_hop(field, buf),
+        };
+        stays && (plain || edits_leave(&tell.edits, field.name.of(buf)))
+    });
+    if !dated {
+        write::field(down, b"date", tell.date);
+    }
+    if tell.compatibility == Compatibility::Istio {
+        down.extend_from_slice(b"server: envoy\r\n");
+    }
+    write::number_field(down, b"x-envoy-upstream-service-time", tell.service_time);
+    if tell.delivery == Delivery::Chunked {
+        down.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    persistence(down, tell.persistence);
+    add(down, &tell.edits);
+    down.extend_from_slice(b"\r\n");
+}
+
+/// The `connection` field, where one is needed.
+pub(crate) fn persistence(down: &mut Vec<u8>, persistence: Persistence) {
+    match persistence {
+        Persistence::Keep => {}
+        Persistence::KeepOld => down.extend_from_slice(b"connection: keep-alive\r\n"),
+        Persistence::Close => down.extend_from_slice(b"connection: close\r\n"),
+    }
+}
+
+/// Writes an interim response (1xx) for the client.
+pub(crate) fn interim(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8]) {
+    write::status_line(down, response.status);
+    let hops = Hops::none();
+    write::fields(down, buf, &response.fields, |field| !hops.is_hop(field, buf));
+    down.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,9 @@
+//! HTTP/1.1: one client connection, one request, its two halves.
+
+pub(crate) mod exchange;
+pub(crate) mod forward;
+pub(crate) mod headers;
+pub(crate) mod relay;
+pub(crate) mod reply;
+pub(crate) mod serve;
+pub(crate) mod upload;

@@ -1,0 +1,219 @@
+//! Passes an answer on to the client, while the rest of the request may still go up.
+//!
+//! ```text
+//!   upstream ─► answer ─► decode ─┬─ length: written straight from where it was read ─► client
+//!                                 └─ chunked: encoded anew into `down` ──────────────► client
+//! ```
+//! The upstream is read only when the client has taken what came before: back-pressure, not buffers.
+//! Does not: decide anything; the call's guard reports the end.
+
+use super::exchange::Exchange;
+use super::headers::Delivery;
+use super::upload::Trailers;
+use crate::buffer::Read;
+use crate::upstream::pool::Link;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
+use weir_policy::time::Time;
+use weir_wire::{Body, Step, write};
+
+/// Data up to this size is copied behind the head, so that head and body leave in one write.
+const TOGETHER: usize = 16 * 1024;
+
+/// How a relay ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Relayed {
+    /// Everything was passed on.
+    Complete,
+    /// The upstream broke off, or sent what is not HTTP.
+    UpstreamCut,
+    ClientGone,
+    /// The request's time was up.
+    Timeout,
+    /// No byte for too long.
+    Idle,
+}
+
+/// An answer on its way down.
+pub(crate) struct Relay<'x, 'a> {
+    exchange: &'x mut Exchange<'a>,
+    body: Body,
+    delivery: Delivery,
+    trailers: Trailers,
+    /// How much of `way.down` was sent.
+    down_sent: usize,
+    /// Bytes at the front of `way.answer` that go to the client as they are.
+    straight: usize,
+    /// Bytes of the body.
+    pub(crate) bytes: u64,
+    deadline: Option<Time>,
+}
+
+impl<'x, 'a> Relay<'x, 'a> {
+    /// `way.down` holds the head for the client; `way.answer` what of the body came with the upstream's head.
+    pub(crate) const fn new(
+        exchange: &'x mut Exchange<'a>,
+        body: Body,
+        delivery: Delivery,
+        trailers: Trailers,
+        deadline: Option<Time>,
+    ) -> Self {
+        Self { exchange, body, delivery, trailers, down_sent: 0, straight: 0, bytes: 0, deadline }
+    }
+
+    pub(crate) async fn run(&mut self, link: &mut Link) -> Relayed {
+        poll_fn(|cx| self.poll(link, cx)).await
+    }
+
+    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Relayed> {
+        if !self.exchange.upload.is_complete() {
+            // A client that leaves in the middle of its upload is seen here; a broken upload stops, the answer goes on.
+            match self.exchange.poll_send(link, cx) {
+                Poll::Ready(Err(super::upload::Broken::Gone)) => return Poll::Ready(Relayed::ClientGone),
+                Poll::Ready(Err(super::upload::Broken::Malformed)) => self.exchange.deaf = true,
+                _ => {}
+            }
+        } else if self.exchange.sent < self.exchange.way.up.len() {
+            let _ = self.exchange.poll_send(link, cx);
+        }
+        if let Poll::Ready(ended) = self.poll_down(link, cx) {
+            return Poll::Ready(ended);
+        }
+        if self.exchange.upload.is_complete() && self.exchange.poll_client_gone(cx).is_ready() {
+            return Poll::Ready(Relayed::ClientGone);
+        }
+        self.poll_time(cx)
+    }
+
+    fn poll_down(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Relayed> {
+        loop {
+            self.decode_what_fits();
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(())) => return Poll::Ready(Relayed::ClientGone),
+                Poll::Pending => return Poll::Pending,
+            }
+            if self.body.is_done() {
+                return Poll::Ready(Relayed::Complete);
+            }
+            if self.straight > 0 || self.down_sent < self.exchange.way.down.len() {
+                continue;
+            }
+            self.exchange.way.down.clear();
+            self.down_sent = 0;
+            match self.decode_more() {
+                Decoded::Something => continue,
+                Decoded::Nothing => {}
+                Decoded::Bad => return Poll::Ready(Relayed::UpstreamCut),
+            }
+            self.exchange.way.answer.enlarge();
+            match self.exchange.way.answer.poll_fill(&mut link.stream, 64 * 1024, cx) {
+                Poll::Ready(Ok(Read::Some)) => self.exchange.stir(),
+                Poll::Ready(Ok(Read::End)) if self.body.at_eof().is_ok() => self.end_chunks(&[]),
+                Poll::Ready(_) => return Poll::Ready(Relayed::UpstreamCut),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Takes steps as long as they fit behind what is to be written already.
+    fn decode_what_fits(&mut self) {
+        while self.straight == 0 && self.exchange.way.down.len() < TOGETHER {
+            // A violation stays where it is and is found again when everything before it has been written.
+            if self.decode_more() != Decoded::Something {
+                return;
+            }
+        }
+    }
+
+    fn decode_more(&mut self) -> Decoded {
+        if self.body.is_done() {
+            return Decoded::Nothing;
+        }
+        let way = &mut *self.exchange.way;
+        let unread = way.answer.unread();
+        match self.body.next(unread) {
+            Err(_) => Decoded::Bad,
+            Ok(Step::More) => Decoded::Nothing,
+            Ok(Step::Skip { consumed }) => {
+                way.answer.consume(consumed);
+                Decoded::Something
+            }
+            Ok(Step::Data { start, end, consumed }) => {
+                self.bytes += (end - start) as u64;
+                let fits = way.down.is_empty() || way.down.len() + (end - start) > TOGETHER;
+                if self.delivery == Delivery::Chunked {
+                    write::chunk(&mut way.down, &unread[start..end]);
+                } else if fits && start == 0 && consumed == end {
+                    self.straight = end;
+                    return Decoded::Something;
+                } else {
+                    way.down.extend_from_slice(&unread[start..end]);
+                }
+                way.answer.consume(consumed);
+                Decoded::Something
+            }
+            Ok(Step::End { consumed, trailers }) => {
+                let block = trailers.map(|span| span.of(unread).to_vec()).unwrap_or_default();
+                way.answer.consume(consumed);
+                self.end_chunks(&block);
+                Decoded::Something
+            }
+        }
+    }
+
+    /// The body is over: says so to a client that reads chunks.
+    fn end_chunks(&mut self, trailers: &[u8]) {
+        if self.delivery != Delivery::Chunked {
+            return;
+        }
+        let mut tail = Vec::new();
+        if self.trailers == Trailers::Pass && write::trailers(&mut tail, trailers).is_err() {
+            tail.clear();
+        }
+        write::last_chunk(&mut self.exchange.way.down, &tail);
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+        let way = &mut *self.exchange.way;
+        let mut client = Pin::new(&mut self.exchange.client.stream);
+        while self.down_sent < way.down.len() {
+            match client.as_mut().poll_write(cx, &way.down[self.down_sent..]) {
+                Poll::Ready(Ok(count)) if count > 0 => self.down_sent += count,
+                Poll::Ready(_) => return Poll::Ready(Err(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        while self.straight > 0 {
+            match client.as_mut().poll_write(cx, &way.answer.unread()[..self.straight]) {
+                Poll::Ready(Ok(count)) if count > 0 => {
+                    way.answer.consume(count);
+                    self.straight -= count;
+                }
+                Poll::Ready(_) => return Poll::Ready(Err(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Relayed> {
+        let idle = self.exchange.idle.map(|length| self.exchange.stirred + length);
+        let (until, ended) = match (self.deadline, idle) {
+            (Some(deadline), idle) if idle.is_none_or(|idle| deadline <= idle) => (deadline, Relayed::Timeout),
+            (_, Some(idle)) => (idle, Relayed::Idle),
+            _ => return Poll::Pending,
+        };
+        let exchange = &mut *self.exchange;
+        exchange.client.alarm.poll(&exchange.worker.mesh.clock, until, cx).map(|()| ended)
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decoded {
+    Something,
+    Nothing,
+    Bad,
+}

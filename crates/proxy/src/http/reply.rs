@@ -1,0 +1,155 @@
+//! Our own answers: refusal or malformed request → status, flag, words. One table.
+//!
+//! Does not: decide that one is due.
+
+use super::exchange::flush;
+use super::forward::Next;
+use super::headers::{Persistence, persistence};
+use crate::buffer::Scratch;
+use crate::http::serve::Client;
+use crate::worker::Worker;
+use std::rc::Rc;
+use weir_policy::flag::Flags;
+use weir_policy::plan::Compatibility;
+use weir_policy::refusal::Refusal;
+use weir_wire::write;
+
+/// One answer of ours.
+#[derive(Default)]
+pub(crate) struct Reply<'a> {
+    pub(crate) status: u16,
+    pub(crate) body: &'a [u8],
+    /// `x-weir-reason`; empty for answers that the configuration asks for.
+    pub(crate) reason: &'static str,
+    pub(crate) location: Option<&'a [u8]>,
+    /// Further fields, encoded.
+    pub(crate) fields: &'a [u8],
+    pub(crate) overloaded: Option<Overloaded>,
+}
+
+/// `x-envoy-overloaded: true`.
+pub(crate) struct Overloaded;
+
+/// What the client is told of a refusal, in Envoy's words. `tries` says whether there was a retry.
+pub(crate) fn words(refusal: Refusal, tries: u32, out: &mut Vec<u8>) {
+    let reset = match refusal {
+        Refusal::UnknownHost | Refusal::NoRoute | Refusal::NoCluster | Refusal::ClientGone => return,
+        Refusal::NoHealthy => return out.extend_from_slice(b"no healthy upstream"),
+        Refusal::Timeout | Refusal::PerTryTimeout => return out.extend_from_slice(b"upstream request timeout"),
+        Refusal::Idle => return out.extend_from_slice(b"stream timeout"),
+        Refusal::Upload => return out.extend_from_slice(b"Bad Request"),
+        Refusal::NotEnforced => {
+            let words =
+                "this destination is guarded by a security setting that is not enforced yet; `weir check` names it";
+            return out.extend_from_slice(words.as_bytes());
+        }
+        Refusal::ConnectFailed => "remote connection failure",
+        Refusal::ConnectTimeout => "connection timeout",
+        Refusal::Closed => "connection termination",
+        Refusal::Reset => "remote reset",
+        Refusal::Protocol => "protocol error",
+        Refusal::Overflow => "overflow",
+    };
+    let again = if tries > 1 { "retried and the latest " } else { "" };
+    for part in ["upstream connect error or disconnect/reset before headers. ", again, "reset reason: ", reset] {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// Envoy's `response_code_details` of a refusal.
+pub(crate) const fn details(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::UnknownHost => "direct_response",
+        Refusal::NoRoute => "route_not_found",
+        Refusal::NoCluster => "cluster_not_found",
+        Refusal::NotEnforced => "not_enforced",
+        Refusal::NoHealthy => "no_healthy_upstream",
+        Refusal::ConnectFailed => "upstream_reset_before_response_started{remote_connection_failure}",
+        Refusal::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
+        Refusal::Closed => "upstream_reset_before_response_started{connection_termination}",
+        Refusal::Reset => "upstream_reset_before_response_started{remote_reset}",
+        Refusal::Protocol => "upstream_reset_before_response_started{protocol_error}",
+        Refusal::Overflow => "upstream_reset_before_response_started{overflow}",
+        Refusal::Timeout => "response_timeout",
+        Refusal::PerTryTimeout => "upstream_per_try_timeout",
+        Refusal::Idle => "stream_idle_timeout",
+        Refusal::Upload => "http1.codec_error",
+        Refusal::ClientGone => "downstream_remote_disconnect",
+    }
+}
+
+/// Writes the reply into `down`. A `HEAD` gets its head only.
+pub(crate) fn write_reply(
+    worker: &Worker,
+    down: &mut Vec<u8>,
+    reply: &Reply<'_>,
+    next: Persistence,
+    head_only: Method,
+) {
+    let compatibility = worker.live().plan.settings.compatibility;
+    write::status_line(down, reply.status);
+    if let Some(location) = reply.location {
+        write::field(down, b"location", location);
+    }
+    if !matches!(reply.status, 204 | 304) {
+        write::number_field(down, b"content-length", reply.body.len() as u64);
+    }
+    if !reply.body.is_empty() {
+        down.extend_from_slice(b"content-type: text/plain\r\n");
+    }
+    if reply.overloaded.is_some() {
+        down.extend_from_slice(b"x-envoy-overloaded: true\r\n");
+    }
+    write::field(down, b"date", worker.date().as_bytes());
+    match compatibility {
+        Compatibility::Istio => down.extend_from_slice(b"server: envoy\r\n"),
+        Compatibility::Weir => {
+            down.extend_from_slice(b"server: weir\r\n");
+            if !reply.reason.is_empty() {
+                write::field(down, b"x-weir-reason", reply.reason.as_bytes());
+            }
+        }
+    }
+    down.extend_from_slice(reply.fields);
+    persistence(down, next);
+    down.extend_from_slice(b"\r\n");
+    if head_only == Method::Other && !matches!(reply.status, 204 | 304) {
+        down.extend_from_slice(reply.body);
+    }
+}
+
+/// Whether the request was a `HEAD`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Method {
+    Head,
+    Other,
+}
+
+/// Answers what is not HTTP, or came too slowly; the connection is closed after it.
+pub(crate) async fn malformed(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, status: u16) {
+    let compatibility = worker.live().plan.settings.compatibility;
+    let mut record = client.record(worker.now());
+    record.status = status;
+    record.flags = Flags::CLIENT_PROTOCOL;
+    record.details = "http1.codec_error";
+    let down = &mut scratch.way.down;
+    down.clear();
+    // As Envoy answers: the standard reason is the body.
+    let body = write::reason(status).as_bytes();
+    let reason = if status == 408 { "head_timeout" } else { "bad_request" };
+    let reply = Reply { status, body, reason, ..Reply::default() };
+    debug_assert!(matches!(compatibility, Compatibility::Istio | Compatibility::Weir));
+    write_reply(worker, down, &reply, Persistence::Close, Method::Other);
+    record.sent = body.len() as u64;
+    // The client may be gone; there is nobody else to tell.
+    let _ = flush(client, down).await;
+    record.finish(worker, None, &[]);
+}
+
+/// Sends a reply to a request whose body may not have been read; says what follows on the connection.
+pub(crate) async fn send(client: &mut Client, down: &[u8], next: Next) -> Next {
+    match flush(client, down).await {
+        Ok(()) => next,
+        Err(_) => Next::Close,
+    }
+}

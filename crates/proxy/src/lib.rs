@@ -1,0 +1,28 @@
+//! weir-proxy CARRIES: sockets in, sockets out, and the policies of `weir-policy` in between.
+//!
+//! ```text
+//!   Handle ── start / commit / drain ──► worker threads, one event loop each
+//!                                          │  listen ► http/serve ► http/forward ► upstream/pool
+//!                                          │              one client     ONE REQUEST     connections
+//!                                          └─ its own listeners, pools, generator, counters; a plan shared by all
+//!   Mesh ── cells: one Mutex<Cluster> per cluster id, shared by the workers
+//! ```
+//! Read `http/forward` first: one request, top to bottom.
+//!
+//! Does not: read configuration (`weir-config` does) or decide (`weir-policy` does).
+
+mod alarm;
+mod buffer;
+mod clock;
+mod error;
+mod handle;
+mod http;
+mod listen;
+mod log;
+mod mesh;
+mod record;
+mod upstream;
+mod worker;
+
+pub use error::StartError;
+pub use handle::{Handle, Options, start};

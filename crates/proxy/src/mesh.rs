@@ -1,0 +1,169 @@
+//! What the workers share: the plan in force, the living state of its clusters, process-wide counts.
+//!
+//! ```text
+//!   prepare(plan) ─► Live { plan, cells }      cells by id: same id, same living state
+//!        │ nothing visible yet
+//!   adopt(&live)  ─► cells take their new rules; vanished ids are forgotten when their last call ends
+//! ```
+//! Does not: reach the workers (`handle` does).
+
+use crate::clock::Clock;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use weir_observe::{Registry, ServiceLabels};
+use weir_policy::cluster::Cluster;
+use weir_policy::plan::{Plan, Upstream};
+
+/// A plan with the living state of its clusters: what a request runs under, from its first byte to its last.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) plan: Plan,
+    /// By `ClusterIndex`.
+    pub(crate) cells: Vec<Arc<Cell>>,
+}
+
+/// The living state of one cluster id, for the whole process.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    /// Its place in each worker's table of pools; used again once nobody holds the cell.
+    pub(crate) number: u32,
+    /// Its labels in the metrics.
+    pub(crate) labels: u32,
+    pub(crate) name: Arc<str>,
+    /// Held for a moment only: never across an await, never while anything is dropped that could lock it.
+    pub(crate) cluster: Mutex<Cluster>,
+    numbers: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        self.numbers.lock().push(self.number);
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Mesh {
+    pub(crate) clock: Clock,
+    pub(crate) registry: Registry,
+    pub(crate) draining: AtomicBool,
+    /// Client connections of the process.
+    pub(crate) connections: AtomicU32,
+    /// Bytes kept for retries by the process.
+    pub(crate) replay: AtomicU64,
+    /// Client connections of each worker, so that a crowded one can hand new ones on.
+    pub(crate) crowd: Vec<AtomicU32>,
+    cells: Mutex<Cells>,
+}
+
+#[derive(Debug, Default)]
+struct Cells {
+    by_id: HashMap<Arc<str>, Arc<Cell>>,
+    free: Arc<Mutex<Vec<u32>>>,
+    next: u32,
+}
+
+impl Mesh {
+    pub(crate) fn new(clock: Clock, registry: Registry, workers: usize) -> Self {
+        Self {
+            clock,
+            registry,
+            draining: AtomicBool::new(false),
+            connections: AtomicU32::new(0),
+            replay: AtomicU64::new(0),
+            crowd: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            cells: Mutex::new(Cells::default()),
+        }
+    }
+
+    /// Finds or makes the cell of each cluster; changes nothing that a request can see.
+    pub(crate) fn prepare(&self, plan: Plan) -> Live {
+        let mut cells = self.cells.lock();
+        let found = plan.clusters.iter().map(|upstream| cells.find_or_make(upstream, &self.registry)).collect();
+        Live { plan, cells: found }
+    }
+
+    /// Puts a prepared plan's rules in force, and forgets clusters that it does not have.
+    pub(crate) fn adopt(&self, live: &Live) {
+        for (cell, upstream) in live.cells.iter().zip(&live.plan.clusters) {
+            // Dropped after the lock: an old rule set may be large.
+            let old = cell.cluster.lock().renew(Arc::clone(upstream));
+            drop(old);
+        }
+        let kept: HashMap<Arc<str>, Arc<Cell>> = live
+            .plan
+            .clusters
+            .iter()
+            .zip(&live.cells)
+            .map(|(upstream, cell)| (Arc::clone(&upstream.id), Arc::clone(cell)))
+            .collect();
+        let old = std::mem::replace(&mut self.cells.lock().by_id, kept);
+        drop(old);
+    }
+
+    /// Every cluster's living state, for metrics.
+    pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
+        self.cells.lock().by_id.values().cloned().collect()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Takes `bytes` of the memory for replays, when there is that much.
+    pub(crate) fn take_replay(&self, bytes: u64, limit: u64) -> bool {
+        let before = self.replay.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= limit {
+            return true;
+        }
+        self.give_replay(bytes);
+        false
+    }
+
+    pub(crate) fn give_replay(&self, bytes: u64) {
+        self.replay.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Cells {
+    fn find_or_make(&mut self, upstream: &Arc<Upstream>, registry: &Registry) -> Arc<Cell> {
+        if let Some(cell) = self.by_id.get(&upstream.id) {
+            return Arc::clone(cell);
+        }
+        let number = self.free.lock().pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        });
+        Arc::new(Cell {
+            number,
+            labels: registry.labels(ServiceLabels {
+                host: Arc::clone(&upstream.service.host),
+                name: Arc::clone(&upstream.service.name),
+                namespace: Arc::clone(&upstream.service.namespace),
+            }),
+            name: Arc::clone(&upstream.name),
+            cluster: Mutex::new(Cluster::new(Arc::clone(upstream))),
+            numbers: Arc::clone(&self.free),
+        })
+    }
+}
+
+/// Through which door a client came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Door {
+    /// The outbound listener: the host chooses the service.
+    Outbound,
+    /// A Gateway's port: edge rules hold.
+    Gateway { port: u16 },
+}
+
+/// A client connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) door: Door,
+}

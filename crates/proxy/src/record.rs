@@ -1,0 +1,118 @@
+//! What is remembered of one request until its end: then the metrics, the log line.
+//!
+//! Does not: format (`weir_observe` does).
+
+use crate::mesh::Cell;
+use crate::worker::Worker;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use weir_observe::{Line, Protocol, Sample, SeriesKey};
+use weir_policy::flag::Flags;
+use weir_policy::refusal::Refusal;
+use weir_policy::time::Time;
+use weir_wire::{Name, RequestHead, Version};
+
+/// See the module.
+pub(crate) struct Record {
+    pub(crate) began: Time,
+    pub(crate) status: u16,
+    pub(crate) flags: Flags,
+    pub(crate) details: &'static str,
+    pub(crate) reason: Option<Refusal>,
+    /// Body bytes from the client, and to it.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
+    pub(crate) attempts: u32,
+    pub(crate) cell: Option<Arc<Cell>>,
+    pub(crate) upstream: Option<SocketAddr>,
+    pub(crate) service_time: Option<u64>,
+    pub(crate) route: Option<Arc<str>>,
+    peer: SocketAddr,
+}
+
+/// What the log shows of a request's head.
+pub(crate) struct Asked<'a> {
+    pub(crate) request: &'a RequestHead,
+    pub(crate) buf: &'a [u8],
+    pub(crate) request_id: &'a [u8],
+}
+
+impl Record {
+    pub(crate) const fn new(peer: SocketAddr, began: Time) -> Self {
+        Self {
+            began,
+            status: 0,
+            flags: Flags::NONE,
+            details: "",
+            reason: None,
+            received: 0,
+            sent: 0,
+            attempts: 0,
+            cell: None,
+            upstream: None,
+            service_time: None,
+            route: None,
+            peer,
+        }
+    }
+
+    /// The request is over.
+    pub(crate) fn finish(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, _: &[u8]) {
+        let now = worker.now();
+        let duration = now.since(self.began);
+        let protocol = match asked.map(|asked| asked.request.version) {
+            Some(Version::Http10) => Protocol::Http10,
+            _ => Protocol::Http11,
+        };
+        let key = SeriesKey {
+            labels: self.cell.as_ref().map(|cell| cell.labels),
+            status: self.status,
+            flags: self.flags.bits(),
+            protocol,
+        };
+        worker
+            .shard
+            .borrow_mut()
+            .record(&key, &Sample { duration, request_bytes: self.received, response_bytes: self.sent });
+        if worker.log.is_on() {
+            self.log(worker, asked, duration);
+        }
+    }
+
+    fn log(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, duration: std::time::Duration) {
+        let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        let flags = self.flags.to_string();
+        let authority = asked.and_then(|asked| Some(asked.request.host?.of(asked.buf))).unwrap_or_default();
+        worker.log.write(&Line {
+            start_time_unix_ms: worker.mesh.clock.unix_millis().saturating_sub(millis(duration)),
+            method: asked.map(|asked| asked.request.method.of(asked.buf)).unwrap_or_default(),
+            path: asked.map(|asked| asked.request.target.of(asked.buf)).unwrap_or_default(),
+            protocol: match asked.map(|asked| asked.request.version) {
+                Some(Version::Http10) => "HTTP/1.0",
+                _ => "HTTP/1.1",
+            },
+            response_code: self.status,
+            response_flags: &flags,
+            response_code_details: self.details,
+            bytes_received: self.received,
+            bytes_sent: self.sent,
+            duration_ms: millis(duration),
+            upstream_service_time_ms: self.service_time,
+            request_id: asked.map(|asked| asked.request_id).unwrap_or_default(),
+            authority,
+            upstream_host: self.upstream,
+            upstream_cluster: self.cell.as_ref().map_or("", |cell| &cell.name),
+            route_name: self.route.as_deref().unwrap_or_default(),
+            downstream_remote_address: self.peer,
+            attempts: self.attempts,
+            reason: self.reason.map_or("", Refusal::word),
+        });
+    }
+}
+
+/// The value of `x-request-id`, as sent or as made.
+pub(crate) fn sent_request_id<'a>(request: &RequestHead, buf: &'a [u8]) -> Option<&'a [u8]> {
+    let field = request.fields.iter().find(|field| field.id == Name::XRequestId)?;
+    Some(field.value.of(buf)).filter(|value| !value.is_empty())
+}

@@ -1,0 +1,4 @@
+//! Connections to endpoints: lent, returned, dialled.
+
+pub(crate) mod connect;
+pub(crate) mod pool;

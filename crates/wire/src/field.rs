@@ -1,0 +1,152 @@
+//! Header fields: where they stand, and which of the names that matter they have.
+//!
+//! Does not: hash; a name is told by its length and letters.
+
+use crate::span::Span;
+
+/// One field line; the value is without the white space around it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Field {
+    pub name: Span,
+    pub value: Span,
+    pub id: Name,
+}
+
+macro_rules! names {
+    ($($variant:ident = $text:literal,)*) => {
+        /// A field name that somebody decides by; all others are `Other`.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Name {
+            /// Not one of these.
+            Other,
+            /// Any further `x-envoy-*`.
+            XEnvoyOther,
+            /// Any `x-weir-*`.
+            XWeir,
+            $(#[doc = $text] $variant,)*
+        }
+
+        const KNOWN: &[(&[u8], Name)] = &[$(($text.as_bytes(), Name::$variant),)*];
+    };
+}
+
+names! {
+    Host = "host",
+    ContentLength = "content-length",
+    TransferEncoding = "transfer-encoding",
+    Connection = "connection",
+    KeepAlive = "keep-alive",
+    ProxyConnection = "proxy-connection",
+    Te = "te",
+    Trailer = "trailer",
+    Upgrade = "upgrade",
+    Expect = "expect",
+    Http2Settings = "http2-settings",
+    XForwardedFor = "x-forwarded-for",
+    XForwardedProto = "x-forwarded-proto",
+    XForwardedHost = "x-forwarded-host",
+    XForwardedPort = "x-forwarded-port",
+    Forwarded = "forwarded",
+    XRequestId = "x-request-id",
+    XEnvoyAttemptCount = "x-envoy-attempt-count",
+    XEnvoyExpectedRqTimeoutMs = "x-envoy-expected-rq-timeout-ms",
+    XEnvoyRatelimited = "x-envoy-ratelimited",
+    XEnvoyOriginalPath = "x-envoy-original-path",
+    XEnvoyUpstreamServiceTime = "x-envoy-upstream-service-time",
+    XEnvoyOverloaded = "x-envoy-overloaded",
+    XEnvoyInternal = "x-envoy-internal",
+    XEnvoyExternalAddress = "x-envoy-external-address",
+    Traceparent = "traceparent",
+    Tracestate = "tracestate",
+    IdempotencyKey = "idempotency-key",
+    ContentType = "content-type",
+    GrpcStatus = "grpc-status",
+    GrpcTimeout = "grpc-timeout",
+    Server = "server",
+    Date = "date",
+    RetryAfter = "retry-after",
+    Authorization = "authorization",
+    ProxyAuthorization = "proxy-authorization",
+    ProxyAuthenticate = "proxy-authenticate",
+    Cookie = "cookie",
+    SetCookie = "set-cookie",
+    CacheControl = "cache-control",
+    ContentEncoding = "content-encoding",
+    ContentRange = "content-range",
+}
+
+/// Names sorted by length: `BY_LENGTH[n]` is the range of `ORDER` with names of `n` bytes.
+const LONGEST: usize = 32;
+const ORDER: [usize; KNOWN.len()] = order();
+const BY_LENGTH: [(u8, u8); LONGEST + 1] = by_length();
+
+const fn order() -> [usize; KNOWN.len()] {
+    let mut order = [0; KNOWN.len()];
+    let (mut length, mut at) = (0, 0);
+    while length <= LONGEST {
+        let mut index = 0;
+        while index < KNOWN.len() {
+            if KNOWN[index].0.len() == length {
+                order[at] = index;
+                at += 1;
+            }
+            index += 1;
+        }
+        length += 1;
+    }
+    order
+}
+
+const fn by_length() -> [(u8, u8); LONGEST + 1] {
+    let mut ranges = [(0, 0); LONGEST + 1];
+    let (mut length, mut at) = (0, 0);
+    while length <= LONGEST {
+        let start = at;
+        while (at as usize) < KNOWN.len() && KNOWN[ORDER[at as usize]].0.len() == length {
+            at += 1;
+        }
+        ranges[length] = (start, at);
+        length += 1;
+    }
+    ranges
+}
+
+impl Name {
+    /// The name's id, in any letter case.
+    pub fn of(name: &[u8]) -> Self {
+        if let Some((start, end)) = BY_LENGTH.get(name.len()) {
+            for index in &ORDER[*start as usize..*end as usize] {
+                let (known, id) = KNOWN[*index];
+                if known.eq_ignore_ascii_case(name) {
+                    return id;
+                }
+            }
+        }
+        match name.first() {
+            Some(b'x' | b'X') if starts(name, b"x-envoy-") => Self::XEnvoyOther,
+            Some(b'x' | b'X') if starts(name, b"x-weir-") => Self::XWeir,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn starts(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|front| front.eq_ignore_ascii_case(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_known_name_is_found_in_any_case() {
+        for (text, id) in KNOWN {
+            assert_eq!(Name::of(text), *id);
+            assert_eq!(Name::of(&text.to_ascii_uppercase()), *id);
+        }
+        assert_eq!(Name::of(b"X-Envoy-Retry-On"), Name::XEnvoyOther);
+        assert_eq!(Name::of(b"x-weir-reason"), Name::XWeir);
+        assert_eq!(Name::of(b"x-hosts"), Name::Other);
+        assert_eq!(Name::of(b""), Name::Other);
+    }
+}

@@ -1,0 +1,90 @@
+//! Hop-by-hop fields: the fixed ones, and those that `Connection` names (RFC 9110 section 7.6.1).
+
+use crate::field::{Field, Name};
+use crate::head::{RequestHead, ResponseHead};
+
+/// Which fields of one message end here.
+#[derive(Clone, Debug, Default)]
+pub struct Hops {
+    /// The names that `Connection` lists, as found; at most [`LISTED`].
+    listed: Vec<Box<[u8]>>,
+}
+
+/// Names in `Connection` that are looked at. More than that is nobody's honest list: all of it is dropped anyway.
+const LISTED: usize = 16;
+
+impl Hops {
+    /// The fixed ones only.
+    pub const fn none() -> Self {
+        Self { listed: Vec::new() }
+    }
+
+    pub fn of(head: &RequestHead, buf: &[u8]) -> Self {
+        if head.connection.names { Self::listed(&head.fields, buf) } else { Self::none() }
+    }
+
+    pub fn of_response(head: &ResponseHead, buf: &[u8]) -> Self {
+        if head.connection.names { Self::listed(&head.fields, buf) } else { Self::none() }
+    }
+
+    fn listed(fields: &[Field], buf: &[u8]) -> Self {
+        let lines = fields.iter().filter(|field| field.id == Name::Connection);
+        let names = lines.flat_map(|field| field.value.of(buf).split(|byte| *byte == b','));
+        let listed = names
+            .map(<[u8]>::trim_ascii)
+            .filter(|name| !name.is_empty() && may_be_dropped(Name::of(name)))
+            .take(LISTED)
+            .map(Box::from)
+            .collect();
+        Self { listed }
+    }
+
+    /// Does this field end here?
+    pub fn is_hop(&self, field: &Field, buf: &[u8]) -> bool {
+        match field.id {
+            Name::Connection
+            | Name::KeepAlive
+            | Name::ProxyConnection
+            | Name::TransferEncoding
+            | Name::Upgrade
+            | Name::Http2Settings => true,
+            Name::Te => !field.value.of(buf).eq_ignore_ascii_case(b"trailers"),
+            _ => !self.listed.is_empty() && self.lists(field.name.of(buf)),
+        }
+    }
+
+    fn lists(&self, name: &[u8]) -> bool {
+        self.listed.iter().any(|listed| listed.eq_ignore_ascii_case(name))
+    }
+}
+
+/// A client cannot make us drop what others rely on: who it is, where it goes, how long the message is.
+fn may_be_dropped(name: Name) -> bool {
+    use Name::*;
+    !matches!(
+        name,
+        Host | ContentLength
+            | Expect
+            | Te
+            | Authorization
+            | Cookie
+            | Forwarded
+            | XForwardedFor
+            | XForwardedProto
+            | XForwardedHost
+            | XForwardedPort
+            | XRequestId
+            | Traceparent
+            | Tracestate
+            | IdempotencyKey
+            | ContentType
+            | XEnvoyOther
+            | XEnvoyAttemptCount
+            | XEnvoyExpectedRqTimeoutMs
+            | XEnvoyOriginalPath
+            | XEnvoyExternalAddress
+            | XEnvoyInternal
+            | XWeir
+            | GrpcTimeout
+    )
+}

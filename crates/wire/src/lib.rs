@@ -1,0 +1,30 @@
+//! weir-wire SPEAKS: HTTP/1.1 heads and bodies, bytes in, events out.
+//!
+//! ```text
+//!   bytes ─► head: one pass, spans over the buffer it came in ─► the proxy's edits ─► write: one pass out
+//!         ─► body: length │ chunked │ until close ─► pieces of the same buffer
+//! ```
+//! Strict RFC 9112: what is not the grammar is refused, never repaired, so no two readers can understand it
+//! differently. httparse serves as the second opinion in the tests.
+//!
+//! Does not: read, allocate per field, or decide.
+
+pub mod body;
+pub mod field;
+pub mod head;
+pub mod hops;
+pub mod malformed;
+mod scan;
+pub mod span;
+pub mod target;
+pub mod write;
+
+pub use body::{Body, Step};
+pub use field::{Field, Name};
+pub use head::{
+    Connection, Framing, Limits, Parsed, RequestHead, RequestKind, ResponseHead, Version, parse_request, parse_response,
+};
+pub use hops::Hops;
+pub use malformed::Malformed;
+pub use span::Span;
+pub use target::{Target, split_target, valid_host};
