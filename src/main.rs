@@ -1,2 +1,29 @@
 //! The binary `weir`: parses the command line, runs a command, turns the result into an exit code.
-fn main() {}
+
+mod args;
+mod cmd;
+mod cores;
+
+use args::{Args, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// 0: fine. 1: problems were found. 2: could not run.
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Run(run) => cmd::run::run(run),
+        Command::Check(check) => cmd::check::check(&check),
+        Command::Demo(demo) => cmd::demo::demo(&demo),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("weir: {why:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,1 +1,23 @@
-//! weir-config
+//! weir-config UNDERSTANDS: Istio's documents in, a plan and every problem out.
+//!
+//! ```text
+//!   Bundle ─► yaml: nodes with places ─► kind: Istio's words ─► graph: who points at whom ─► lower: policy's rules ─► Plan
+//!                 └──────────────┴──────────────── problems, all of them, with places ──────────────┘
+//! ```
+//! `check`, `run` and the simulator call the same [`compile`]: there is one translation in the product.
+//!
+//! Does not: read files or clocks.
+
+pub mod bundle;
+pub mod decode;
+pub mod duration;
+pub mod graph;
+pub mod kind;
+pub mod lower;
+pub mod meta;
+pub mod problem;
+pub mod yaml;
+
+pub use bundle::{Bundle, Options, Text};
+pub use lower::compile;
+pub use problem::{Code, Problem, Severity};

@@ -1,0 +1,152 @@
+//! Who points at whom: hosts to services, services to endpoints, in names that mean one thing.
+//!
+//! ```text
+//!   user-service │ user-service.default │ ….svc │ ….svc.cluster.local  ─► one service
+//!   app.test                                                            ─► itself
+//! ```
+//! Does not: know policies.
+
+use crate::kind::service_entry::{Port, Resolution, ServiceEntry, Workload};
+use crate::problem::{Code, Problem};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use weir_policy::place::Place;
+use weir_policy::plan::Endpoint;
+
+/// A service with everything that serves it.
+#[derive(Debug)]
+pub struct Service {
+    /// As written in the ServiceEntry, lower case.
+    pub host: String,
+    pub namespace: String,
+    pub ports: Vec<Port>,
+    pub workloads: Vec<Workload>,
+    pub resolution: Resolution,
+    pub place: Place,
+}
+
+/// All services, by every name they have.
+#[derive(Default, Debug)]
+pub struct Graph {
+    pub services: Vec<Service>,
+    names: HashMap<String, usize>,
+}
+
+const DOMAIN: &str = ".svc.cluster.local";
+
+/// The one name of a host, seen from a namespace.
+pub fn canonical(host: &str, namespace: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    if let Some(short) = host.strip_suffix(DOMAIN) {
+        return format!("{short}{DOMAIN}");
+    }
+    if host.ends_with(".svc") {
+        return format!("{host}.cluster.local");
+    }
+    if host.contains('.') || host.starts_with('*') { host } else { format!("{host}.{namespace}{DOMAIN}") }
+}
+
+impl Graph {
+    /// Services of entries, with the workloads that their selectors select.
+    pub fn build(entries: Vec<ServiceEntry>, workloads: &[Workload], problems: &mut Vec<Problem>) -> Self {
+        let mut graph = Self::default();
+        for entry in entries {
+            let mut members = entry.endpoints;
+            if let Some(selector) = &entry.selector {
+                let chosen = workloads.iter().filter(|workload| {
+                    workload.namespace == entry.namespace && selector.iter().all(|label| workload.labels.contains(label))
+                });
+                members.extend(chosen.cloned());
+            }
+            for host in entry.hosts {
+                let service = Service {
+                    host: host.value.to_ascii_lowercase(),
+                    namespace: entry.namespace.clone(),
+                    ports: entry.ports.clone(),
+                    workloads: members.clone(),
+                    resolution: entry.resolution,
+                    place: host.place,
+                };
+                graph.add(service, problems);
+            }
+        }
+        graph
+    }
+
+    fn add(&mut self, service: Service, problems: &mut Vec<Problem>) {
+        let name = canonical(&service.host, &service.namespace);
+        if let Some(first) = self.names.get(&name) {
+            let words = format!("the service `{}` is defined at {} already: this one is ignored", service.host, self.services[*first].place);
+            problems.push(Problem::new(Code::DuplicateResource, service.place, words).hint("merge the two"));
+            return;
+        }
+        self.names.insert(name, self.services.len());
+        self.services.push(service);
+    }
+
+    /// The service that a host means in a namespace.
+    pub fn find(&self, host: &str, namespace: &str) -> Option<usize> {
+        let name = canonical(host, namespace);
+        if let Some(index) = self.names.get(&name) {
+            return Some(*index);
+        }
+        // `user-service.default` means the mesh's, unless it is a host of its own.
+        self.names.get(&format!("{name}{DOMAIN}")).copied()
+    }
+}
+
+impl Service {
+    /// Every name that a request may address it by, in the order of preference.
+    pub fn aliases(&self, namespace: &str) -> Vec<String> {
+        let name = canonical(&self.host, &self.namespace);
+        let Some(short) = name.strip_suffix(DOMAIN) else { return vec![self.host.clone()] };
+        let mut names = vec![name.clone(), format!("{short}.svc"), short.to_owned()];
+        if let Some(own) = short.strip_suffix(&format!(".{namespace}")) {
+            names.push(own.to_owned());
+        }
+        names
+    }
+
+    /// The first label of a mesh service's name; a foreign host as it is.
+    pub fn name(&self) -> String {
+        let name = canonical(&self.host, &self.namespace);
+        match name.strip_suffix(DOMAIN) {
+            Some(short) => short.split('.').next().unwrap_or(short).to_owned(),
+            None => self.host.clone(),
+        }
+    }
+
+    /// The endpoints of a port, of those that have the labels.
+    pub fn endpoints(&self, port: &Port, labels: &[(String, String)]) -> Vec<Endpoint> {
+        if self.resolution != Resolution::Static {
+            return Vec::new();
+        }
+        let chosen = self.workloads.iter().filter(|workload| labels.iter().all(|label| workload.labels.contains(label)));
+        chosen
+            .filter_map(|workload| {
+                let own = workload.ports.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number);
+                Some(Endpoint {
+                    address: SocketAddr::new(workload.ip?, own.or(port.target).unwrap_or(port.number)),
+                    weight: workload.weight,
+                    workload: Arc::from(workload.name.as_str()),
+                    place: workload.address.place.clone(),
+                })
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_names_are_one_service() {
+        let names = ["user-service", "user-service.default.svc", "user-service.default.svc.cluster.local", "USER-service"];
+        for name in names {
+            assert_eq!(canonical(name, "default"), "user-service.default.svc.cluster.local");
+        }
+        assert_eq!(canonical("app.test", "default"), "app.test");
+    }
+}

@@ -1,0 +1,340 @@
+//! `DestinationRule`: how to talk to a host and its subsets.
+
+use super::virtual_service::RetryOn;
+use crate::decode::{At, Object};
+use crate::problem::{Code, Problem};
+use std::time::Duration;
+use weir_policy::connection::Keepalive;
+use weir_policy::place::Place;
+
+/// `DestinationRule.spec`.
+#[derive(Debug)]
+pub struct DestinationRule {
+    pub namespace: String,
+    pub name: String,
+    pub host: At<String>,
+    pub policy: TrafficPolicy,
+    pub subsets: Vec<Subset>,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug)]
+pub struct Subset {
+    pub name: String,
+    pub labels: Vec<(String, String)>,
+    pub policy: TrafficPolicy,
+    pub place: Place,
+}
+
+/// `trafficPolicy`, each block as a whole.
+#[derive(Clone, Default, Debug)]
+pub struct TrafficPolicy {
+    pub pool: Option<Pool>,
+    pub balance: Option<Balance>,
+    pub retry: Option<RetryPolicy>,
+    pub budget: Option<RetryBudget>,
+    /// `tls.mode` other than DISABLE: not enforced yet.
+    pub guarded: Option<Place>,
+    pub ports: Vec<(u16, TrafficPolicy)>,
+    pub place: Option<Place>,
+}
+
+/// `connectionPool`.
+#[derive(Clone, Default, Debug)]
+pub struct Pool {
+    pub max_connections: Option<u32>,
+    pub connect_timeout: Option<Duration>,
+    pub keepalive: Option<Keepalive>,
+    pub tcp_idle: Option<Duration>,
+    pub max_duration: Option<Duration>,
+    pub max_pending: Option<u32>,
+    pub max_requests: Option<u32>,
+    pub per_connection: Option<u32>,
+    pub max_retries: Option<u32>,
+    pub http_idle: Option<Duration>,
+}
+
+/// `loadBalancer.simple`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Balance {
+    LeastRequest,
+    RoundRobin,
+    Random,
+}
+
+/// `retryPolicy`, which the seed uses and Istio lacks.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    pub retry_on: Option<RetryOn>,
+    pub retries: Option<u32>,
+    pub per_try: Option<Duration>,
+    pub base: Option<Duration>,
+    pub max: Option<Duration>,
+    pub codes: Vec<u16>,
+    pub picks: Option<u32>,
+    pub non_idempotent: Option<bool>,
+}
+
+/// `retryBudget`.
+#[derive(Clone, Debug)]
+pub struct RetryBudget {
+    pub percent: Option<f64>,
+    pub minimum: Option<u32>,
+    pub interval: Option<Duration>,
+}
+
+const LEAST: Duration = Duration::from_millis(1);
+const MOST: i64 = i32::MAX as i64;
+
+/// Reads `DestinationRule.spec`.
+pub fn destination_rule(spec: &Object<'_>, namespace: &str, name: &str) -> Option<DestinationRule> {
+    let host = spec.text("host");
+    let policy = spec.object("trafficPolicy").map(|policy| traffic_policy(&policy, Level::Host)).unwrap_or_default();
+    let subsets = spec.objects("subsets").filter_map(|subset| read_subset(&subset)).collect();
+    spec.texts("exportTo");
+    if let Some(selector) = spec.object("workloadSelector") {
+        selector.text_map("matchLabels");
+        selector.end();
+    }
+    spec.later(&["exportTo", "workloadSelector"]);
+    spec.end();
+    let Some(host) = host else {
+        spec.missing("host");
+        return None;
+    };
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    Some(DestinationRule { namespace, name, host, policy, subsets, place: spec.place() })
+}
+
+fn read_subset(subset: &Object<'_>) -> Option<Subset> {
+    let name = subset.text("name");
+    let labels = subset.text_map("labels");
+    let policy = subset.object("trafficPolicy").map(|policy| traffic_policy(&policy, Level::Host)).unwrap_or_default();
+    subset.end();
+    let Some(name) = name else {
+        subset.missing("name");
+        return None;
+    };
+    Some(Subset { name: name.value, labels, policy, place: subset.place() })
+}
+
+/// Where a policy stands: a port's may hold less.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Host,
+    Port,
+}
+
+fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
+    if policy.is_empty() {
+        let words = "`trafficPolicy` must have at least one field";
+        policy.sink.add(Problem::new(Code::Missing, policy.place(), words));
+    }
+    let mut out = TrafficPolicy { place: Some(policy.place()), ..TrafficPolicy::default() };
+    out.pool = policy.object("connectionPool").map(|pool| connection_pool(&pool));
+    out.balance = policy.object("loadBalancer").map(|balancer| load_balancer(&balancer));
+    if let Some(outlier) = policy.object("outlierDetection") {
+        outlier_detection(&outlier);
+        policy.later(&["outlierDetection"]);
+    }
+    out.guarded = policy.object("tls").and_then(|tls| guarded(&tls));
+    if level == Level::Host {
+        policy.ours("retryPolicy", "it refuses the object, or drops the field");
+        out.retry = policy.object("retryPolicy").map(|retry| retry_policy(&retry, &mut out.budget));
+        if let Some(budget) = policy.object("retryBudget") {
+            out.budget = Some(retry_budget(&budget));
+        }
+        for name in ["tunnel", "proxyProtocol"] {
+            policy.object(name);
+        }
+        policy.later(&["tunnel", "proxyProtocol"]);
+        for port in policy.objects("portLevelSettings") {
+            let number = port.object("port").and_then(|number| {
+                let found = number.number("number", 1, 65_535);
+                number.end();
+                found
+            });
+            let settings = traffic_policy(&port, Level::Port);
+            match number {
+                Some(number) => out.ports.push((number.value as u16, settings)),
+                None => port.missing("port"),
+            }
+        }
+    } else {
+        policy.object("port");
+    }
+    policy.end();
+    out
+}
+
+fn connection_pool(pool: &Object<'_>) -> Pool {
+    let mut out = Pool::default();
+    let (tcp, http) = (pool.object("tcp"), pool.object("http"));
+    if tcp.is_none() && http.is_none() {
+        let words = "`connectionPool` must have `tcp` or `http`";
+        pool.sink.add(Problem::new(Code::Missing, pool.place(), words));
+    }
+    if let Some(tcp) = tcp {
+        out.max_connections = ceiling(&tcp, "maxConnections");
+        out.connect_timeout = length(&tcp, "connectTimeout");
+        out.tcp_idle = length(&tcp, "idleTimeout");
+        out.max_duration = length(&tcp, "maxConnectionDuration");
+        out.keepalive = tcp.object("tcpKeepalive").map(|keepalive| {
+            let second = Duration::from_secs(1);
+            let part = |name| keepalive.duration(name, second).map(|length| length.value);
+            let (time, interval) = (part("time"), part("interval"));
+            let probes = keepalive.number("probes", 0, 127).map(|probes| probes.value as u32).filter(|probes| *probes > 0);
+            keepalive.end();
+            Keepalive { time, interval, probes }
+        });
+        tcp.end();
+    }
+    if let Some(http) = http {
+        http_pool(&http, &mut out);
+    }
+    pool.end();
+    out
+}
+
+fn http_pool(http: &Object<'_>, out: &mut Pool) {
+    out.max_pending = ceiling(http, "http1MaxPendingRequests");
+    out.max_requests = ceiling(http, "http2MaxRequests");
+    out.per_connection = http.number("maxRequestsPerConnection", 0, 1 << 29).map(|number| number.value as u32);
+    out.max_retries = ceiling(http, "maxRetries");
+    out.http_idle = length(http, "idleTimeout");
+    http.number("maxConcurrentStreams", 0, MOST);
+    let upgrade = http.word("h2UpgradePolicy", &[("DEFAULT", false), ("DO_NOT_UPGRADE", false), ("UPGRADE", true)]);
+    let client = http.truth("useClientProtocol");
+    if upgrade.is_some_and(|upgrade| upgrade.value) && client == Some(true) {
+        let words = "`h2UpgradePolicy: UPGRADE` and `useClientProtocol` exclude each other";
+        http.sink.add(http.problem(Code::Conflict, "useClientProtocol", words));
+    }
+    if let Some(keepalive) = http.object("http2KeepAlive") {
+        length(&keepalive, "interval");
+        length(&keepalive, "timeout");
+        keepalive.end();
+    }
+    http.later(&["maxConcurrentStreams", "h2UpgradePolicy", "useClientProtocol", "http2KeepAlive"]);
+    http.end();
+}
+
+fn length(object: &Object<'_>, name: &'static str) -> Option<Duration> {
+    object.duration(name, LEAST).map(|length| length.value)
+}
+
+/// A ceiling: 0 is "not set", as Istio cannot tell the two apart.
+fn ceiling(object: &Object<'_>, name: &'static str) -> Option<u32> {
+    let number = object.number(name, 0, MOST)?;
+    if number.value == 0 {
+        let words = format!("`{name}: 0` means \"not set\", not \"none\"");
+        object.sink.add(Problem::new(Code::ZeroIsUnset, number.place, words).hint("remove it, or write 1 or more"));
+        return None;
+    }
+    Some(number.value as u32)
+}
+
+fn load_balancer(balancer: &Object<'_>) -> Balance {
+    let words = [
+        ("UNSPECIFIED", Balance::LeastRequest),
+        ("LEAST_CONN", Balance::LeastRequest),
+        ("LEAST_REQUEST", Balance::LeastRequest),
+        ("RANDOM", Balance::Random),
+        ("ROUND_ROBIN", Balance::RoundRobin),
+        ("PASSTHROUGH", Balance::LeastRequest),
+    ];
+    let simple = balancer.word("simple", &words);
+    let passthrough = balancer.text("simple").filter(|word| word.value == "PASSTHROUGH");
+    if let Some(word) = passthrough {
+        let text = "`PASSTHROUGH` is accepted and not enforced yet: LEAST_REQUEST is used";
+        balancer.sink.add(Problem::new(Code::NotEnforced, word.place, text));
+    }
+    if balancer.has("simple") && balancer.has("consistentHash") {
+        let text = "`simple` and `consistentHash` exclude each other";
+        balancer.sink.add(balancer.problem(Code::Conflict, "consistentHash", text));
+    }
+    for name in ["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup"] {
+        balancer.object(name);
+    }
+    if balancer.has("localityLbSetting") && balancer.has("zoneAwareLbSetting") {
+        let text = "`localityLbSetting` and `zoneAwareLbSetting` exclude each other";
+        balancer.sink.add(balancer.problem(Code::Conflict, "zoneAwareLbSetting", text));
+    }
+    length(balancer, "warmupDurationSecs");
+    balancer.later(&["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"]);
+    balancer.end();
+    simple.map_or(Balance::LeastRequest, |word| word.value)
+}
+
+fn outlier_detection(outlier: &Object<'_>) {
+    for name in ["consecutiveErrors", "consecutive5xxErrors", "consecutiveGatewayErrors"] {
+        outlier.number(name, 0, i64::from(u32::MAX));
+    }
+    let split = outlier.truth("splitExternalLocalOriginErrors");
+    let local = outlier.number("consecutiveLocalOriginFailures", 0, i64::from(u32::MAX));
+    if local.is_some_and(|local| local.value > 0) && split != Some(true) {
+        let words = "`consecutiveLocalOriginFailures` needs `splitExternalLocalOriginErrors: true`";
+        outlier.sink.add(outlier.problem(Code::Conflict, "consecutiveLocalOriginFailures", words));
+    }
+    for name in ["interval", "baseEjectionTime"] {
+        length(outlier, name);
+    }
+    for name in ["maxEjectionPercent", "minHealthPercent"] {
+        outlier.number(name, 0, 100);
+    }
+    outlier.list("outlierDetectionHttpErrorCodes");
+    outlier.end();
+}
+
+fn guarded(tls: &Object<'_>) -> Option<Place> {
+    let modes = [("DISABLE", false), ("SIMPLE", true), ("MUTUAL", true), ("ISTIO_MUTUAL", true)];
+    let mode = tls.word("mode", &modes);
+    for name in ["clientCertificate", "privateKey", "caCertificates", "credentialName", "sni", "caCrl"] {
+        tls.text(name);
+    }
+    tls.texts("subjectAltNames");
+    tls.truth("insecureSkipVerify");
+    tls.end();
+    let mode = mode.filter(|mode| mode.value)?;
+    let words = "TLS to this destination is not enforced yet: requests to it get 503 `not_enforced`, never plaintext";
+    tls.sink.add(Problem::new(Code::SecurityNotEnforced, mode.place.clone(), words));
+    Some(mode.place)
+}
+
+/// Reads `retryBudget`.
+pub fn retry_budget(budget: &Object<'_>) -> RetryBudget {
+    let percent = budget.fraction("percent", 0.0, 100.0);
+    let minimum = budget.number("minRetryConcurrency", 0, i64::from(u32::MAX)).map(|number| number.value as u32);
+    let interval = budget.duration("budgetInterval", Duration::ZERO).map(|length| length.value);
+    budget.end();
+    RetryBudget { percent, minimum, interval }
+}
+
+fn retry_policy(retry: &Object<'_>, budget: &mut Option<RetryBudget>) -> RetryPolicy {
+    let retry_on = super::virtual_service::retry_on(retry);
+    let retries = retry.number("numRetries", 0, MOST).map(|number| number.value as u32);
+    let per_try = length(retry, "perTryTimeout");
+    let (mut base, mut max) = (None, None);
+    if let Some(back_off) = retry.object("retryBackOff") {
+        base = length(&back_off, "baseInterval");
+        max = length(&back_off, "maxInterval");
+        if let (Some(base), Some(max)) = (base, max)
+            && max < base
+        {
+            let words = "`maxInterval` is below `baseInterval`";
+            back_off.sink.add(back_off.problem(Code::Value, "maxInterval", words));
+        }
+        back_off.end();
+    }
+    let sink = retry.sink;
+    let codes = retry.list("retriableStatusCodes").iter();
+    let codes = codes
+        .filter_map(|node| Some(crate::decode::number(node, "retriableStatusCodes", 100, 599, sink)?.value as u16))
+        .collect();
+    let picks = retry.number("hostSelectionRetryMaxAttempts", 0, 1000).map(|number| number.value as u32);
+    let non_idempotent = retry.truth("retryNonIdempotent");
+    if let Some(written) = retry.object("retryBudget") {
+        *budget = Some(retry_budget(&written));
+    }
+    retry.end();
+    RetryPolicy { retry_on, retries, per_try, base, max, codes, picks, non_idempotent }
+}

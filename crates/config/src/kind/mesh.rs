@@ -1,0 +1,109 @@
+//! `Mesh`: mesh-wide defaults (ours; Istio's MeshConfig names where one exists).
+
+use super::destination_rule::{RetryBudget, retry_budget};
+use super::virtual_service::{Retries, retries};
+use crate::decode::{At, Object};
+use crate::problem::{Code, Problem};
+use std::time::Duration;
+use weir_policy::place::Place;
+use weir_policy::plan::{AccessLog, Compatibility, Limits, UnknownHosts};
+
+/// `Mesh.spec`.
+#[derive(Debug)]
+pub struct Mesh {
+    pub compatibility: Option<Compatibility>,
+    pub unknown_hosts: Option<UnknownHosts>,
+    pub connect_timeout: Option<Duration>,
+    pub retries: Option<Retries>,
+    pub retry_budget: Option<RetryBudget>,
+    pub access_log: Option<AccessLog>,
+    pub limits: Limits,
+    pub place: Place,
+}
+
+/// Reads `Mesh.spec`.
+pub fn mesh(spec: &Object<'_>) -> Mesh {
+    let compatibility = [("weir", Compatibility::Weir), ("istio", Compatibility::Istio)];
+    let compatibility = spec.word("compatibility", &compatibility).map(|word| word.value);
+    let unknown_hosts = spec.object("outboundTrafficPolicy").and_then(|policy| {
+        let modes = [("REGISTRY_ONLY", UnknownHosts::Refuse), ("ALLOW_ANY", UnknownHosts::Pass)];
+        let mode = policy.word("mode", &modes);
+        policy.end();
+        if let Some(At { value: UnknownHosts::Pass, place }) = &mode {
+            let words = "`ALLOW_ANY` is accepted and not enforced yet: unknown hosts are refused";
+            policy.sink.add(Problem::new(Code::NotEnforced, place.clone(), words));
+        }
+        mode.map(|mode| mode.value)
+    });
+    let connect_timeout = spec.duration("connectTimeout", Duration::from_millis(1)).map(|length| length.value);
+    let default_retries = spec.object("defaultHttpRetryPolicy").map(|policy| retries(&policy));
+    let budget = spec.object("retryBudget").map(|budget| retry_budget(&budget));
+    spec.texts("trustRequestOverrides");
+    spec.list("extensionProviders");
+    spec.later(&["trustRequestOverrides", "extensionProviders"]);
+    let access_log = spec.object("accessLog").and_then(|log| {
+        let format = log.word("format", &[("json", AccessLog::Json), ("text", AccessLog::Text), ("off", AccessLog::Off)]);
+        log.text("path");
+        log.later(&["path"]);
+        log.end();
+        format.map(|format| format.value)
+    });
+    let mut limits = Limits::default();
+    if let Some(bytes) = size(spec, "requestBufferLimit") {
+        limits.replay_request = bytes;
+    }
+    if let Some(written) = spec.object("limits") {
+        read_limits(&written, &mut limits);
+    }
+    spec.end();
+    Mesh {
+        compatibility,
+        unknown_hosts,
+        connect_timeout,
+        retries: default_retries,
+        retry_budget: budget,
+        access_log,
+        limits,
+        place: spec.place(),
+    }
+}
+
+fn read_limits(written: &Object<'_>, limits: &mut Limits) {
+    let head = |name| size(written, name).map(|bytes| bytes.clamp(1024, 1 << 20) as u32);
+    let count = |name| written.number(name, 1, i64::from(u32::MAX)).map(|number| number.value as u32);
+    let length = |name| written.duration(name, Duration::from_millis(1)).map(|length| length.value);
+    limits.connections = count("connections").unwrap_or(limits.connections);
+    limits.request_head = head("requestHead").unwrap_or(limits.request_head);
+    limits.response_head = head("responseHead").unwrap_or(limits.response_head);
+    limits.headers = count("headers").unwrap_or(limits.headers);
+    limits.head_timeout = length("headTimeout").unwrap_or(limits.head_timeout);
+    limits.stream_idle = length("streamIdle").unwrap_or(limits.stream_idle);
+    limits.connection_idle = length("connectionIdle").unwrap_or(limits.connection_idle);
+    limits.replay_memory = size(written, "replayMemory").unwrap_or(limits.replay_memory);
+    if let Some(h2) = written.object("h2") {
+        h2.number("maxConcurrentStreams", 1, i64::from(u32::MAX));
+        h2.end();
+        written.later(&["h2"]);
+    }
+    written.end();
+}
+
+/// Bytes: a number, or one with `Ki`, `Mi`, `Gi`.
+fn size(object: &Object<'_>, name: &'static str) -> Option<u64> {
+    let node = object.node(name)?;
+    let crate::yaml::Value::Scalar(text, _) = &node.value else {
+        object.sink.add(object.problem(Code::WrongType, name, format!("`{name}` must be a size, such as 64Ki")));
+        return None;
+    };
+    let units = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)];
+    let (digits, factor) = units
+        .iter()
+        .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)))
+        .unwrap_or((text.as_str(), 1u64));
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    if bytes.is_none() {
+        let words = format!("`{name}: {text}` is not a size");
+        object.sink.add(object.problem(Code::Value, name, words).hint("write it like 65536, 64Ki or 1Mi"));
+    }
+    bytes
+}

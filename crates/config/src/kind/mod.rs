@@ -1,0 +1,7 @@
+//! Istio's words, exactly as written: one file per kind, no meaning yet.
+
+pub mod destination_rule;
+pub mod gateway;
+pub mod mesh;
+pub mod service_entry;
+pub mod virtual_service;

@@ -1,0 +1,148 @@
+//! One cluster per host, port and subset: `outbound|PORT|SUBSET|HOST`.
+
+use super::merge::{self, Merged};
+use super::{balance, budget, connection, inflight};
+use crate::graph::{Graph, Service as Node};
+use crate::kind::destination_rule::{DestinationRule, RetryPolicy, Subset};
+use crate::kind::mesh::Mesh;
+use crate::kind::service_entry::Port;
+use crate::problem::Problem;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use weir_policy::plan::{ClusterIndex, Compatibility, Service, Settings, Upstream};
+use weir_policy::retry;
+
+/// Clusters as they are asked for, each made once.
+pub struct Clusters<'a> {
+    pub graph: &'a Graph,
+    pub compatibility: Compatibility,
+    merged: HashMap<usize, Merged>,
+    mesh: Option<&'a Mesh>,
+    made: Vec<Arc<Upstream>>,
+    facts: Vec<Made>,
+    known: HashMap<(usize, u16, String), ClusterIndex>,
+}
+
+/// What routes need to know of a cluster beside the plan's part.
+#[derive(Clone)]
+pub struct Made {
+    pub retry: Option<RetryPolicy>,
+    /// Guarded by a security setting that is not enforced yet.
+    pub guarded: bool,
+}
+
+/// Why a destination leads nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Nowhere {
+    Host,
+    Subset,
+    Port,
+}
+
+impl<'a> Clusters<'a> {
+    pub fn new(
+        graph: &'a Graph,
+        rules: Vec<DestinationRule>,
+        mesh: Option<&'a Mesh>,
+        settings: &Settings,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let compatibility = settings.compatibility;
+        let merged = merge::merge(graph, rules, compatibility, problems);
+        Self { graph, compatibility, merged, mesh, made: Vec::new(), facts: Vec::new(), known: HashMap::new() }
+    }
+
+    /// Makes the clusters that need no route to exist.
+    pub fn every_port(&mut self) {
+        for (index, service) in self.graph.services.iter().enumerate() {
+            for port in &service.ports {
+                // A service's own port and no subset: it always exists.
+                let _ = self.find(index, Some(port.number), None);
+            }
+        }
+    }
+
+    /// The cluster of a service's port and subset; without a port, the first one's.
+    pub fn find(&mut self, service: usize, port: Option<u16>, subset: Option<&str>) -> Result<ClusterIndex, Nowhere> {
+        let node = &self.graph.services[service];
+        let port = match port {
+            Some(number) => node.ports.iter().find(|port| port.number == number),
+            None => node.ports.first(),
+        };
+        let port = port.ok_or(Nowhere::Port)?;
+        let key = (service, port.number, subset.unwrap_or_default().to_owned());
+        if let Some(index) = self.known.get(&key) {
+            return Ok(*index);
+        }
+        let merged = self.merged.get(&service);
+        let subset = match subset {
+            None => None,
+            Some(name) => {
+                let found = merged.and_then(|merged| merged.subsets.iter().find(|subset| subset.name == name));
+                Some(found.ok_or(Nowhere::Subset)?)
+            }
+        };
+        let (upstream, facts) = make(node, port, subset, merged, self.mesh, self.compatibility);
+        let index = ClusterIndex(self.made.len() as u32);
+        self.made.push(Arc::new(upstream));
+        self.facts.push(facts);
+        self.known.insert(key, index);
+        Ok(index)
+    }
+
+    /// What is known of a cluster.
+    pub fn facts(&self, index: ClusterIndex) -> &Made {
+        &self.facts[index.0 as usize]
+    }
+
+    /// The retries of a route without its own: the destination's, the mesh's, the built-in.
+    pub fn default_retry(&self, index: Option<ClusterIndex>) -> Option<retry::Rules> {
+        if let Some(policy) = index.and_then(|index| self.facts(index).retry.as_ref()) {
+            return super::retry::of_destination(policy, self.compatibility);
+        }
+        super::retry::of_route(self.mesh.and_then(|mesh| mesh.retries.as_ref()), self.compatibility)
+    }
+
+    /// The per-try timeout that comes with a destination's retries.
+    pub fn default_per_try(&self, index: Option<ClusterIndex>) -> Option<Duration> {
+        index.and_then(|index| self.facts(index).retry.as_ref()?.per_try)
+    }
+
+    pub fn finish(self) -> Vec<Arc<Upstream>> {
+        self.made
+    }
+}
+
+fn make(
+    node: &Node,
+    port: &Port,
+    subset: Option<&Subset>,
+    merged: Option<&Merged>,
+    mesh: Option<&Mesh>,
+    compatibility: Compatibility,
+) -> (Upstream, Made) {
+    let policy = merge::effective(merged, port.number, subset);
+    let labels = subset.map(|subset| subset.labels.as_slice()).unwrap_or_default();
+    let name = subset.map(|subset| subset.name.as_str()).unwrap_or_default();
+    let written = policy.budget.as_ref().or_else(|| mesh.and_then(|mesh| mesh.retry_budget.as_ref()));
+    let budget = budget::lower(written, compatibility);
+    let upstream = Upstream {
+        id: format!("{}/{}|{}|{name}", node.namespace, node.host, port.number).into(),
+        name: format!("outbound|{}|{name}|{}", port.number, node.host).into(),
+        service: Service {
+            host: node.host.as_str().into(),
+            name: node.name().into(),
+            namespace: node.namespace.as_str().into(),
+            port: port.number,
+            subset: name.into(),
+        },
+        endpoints: node.endpoints(port, labels),
+        balance: balance::lower(policy.balance),
+        inflight: inflight::lower(policy.pool.as_ref(), &budget),
+        budget,
+        connection: connection::lower(policy.pool.as_ref(), mesh.and_then(|mesh| mesh.connect_timeout)),
+        place: node.place.clone(),
+    };
+    (upstream, Made { retry: policy.retry, guarded: policy.guarded.is_some() })
+}

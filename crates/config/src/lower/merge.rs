@@ -1,0 +1,149 @@
+//! Several documents for one host: what wins, and a warning that names both places.
+//!
+//! ```text
+//!   weir    field by field; the first document that has a field wins it
+//!   istio   the first whole trafficPolicy wins, subsets are added up
+//! ```
+
+use crate::graph::Graph;
+use crate::kind::destination_rule::{DestinationRule, Pool, RetryPolicy, Subset, TrafficPolicy};
+use crate::problem::{Code, Problem};
+use std::collections::HashMap;
+use weir_policy::plan::Compatibility;
+
+/// The rules of one service, merged.
+#[derive(Default, Debug)]
+pub struct Merged {
+    pub policy: TrafficPolicy,
+    pub subsets: Vec<Subset>,
+}
+
+/// Merges the rules by the service they are for; rules for unknown hosts are reported and left out.
+pub fn merge(
+    graph: &Graph,
+    rules: Vec<DestinationRule>,
+    compatibility: Compatibility,
+    problems: &mut Vec<Problem>,
+) -> HashMap<usize, Merged> {
+    let mut first: HashMap<usize, DestinationRule> = HashMap::new();
+    let mut merged: HashMap<usize, Merged> = HashMap::new();
+    for rule in rules {
+        let Some(service) = graph.find(&rule.host.value, &rule.namespace) else {
+            let words = format!("no service has the host `{}`: this DestinationRule has no effect", rule.host.value);
+            let hint = "define it by a ServiceEntry, or mend the name";
+            problems.push(Problem::new(Code::UnknownDestination, rule.host.place.clone(), words).hint(hint));
+            continue;
+        };
+        let into = merged.entry(service).or_default();
+        match first.get(&service) {
+            None => {
+                into.policy = rule.policy.clone();
+                into.subsets.clone_from(&rule.subsets);
+                first.insert(service, rule);
+            }
+            Some(other) => {
+                let how = match compatibility {
+                    Compatibility::Weir => "they are merged field by field, the first one wins a field",
+                    Compatibility::Istio => "the first whole trafficPolicy wins, this one is ignored",
+                };
+                let words = format!("`{}` has a DestinationRule at {} already: {how}", rule.host.value, other.place);
+                problems.push(Problem::new(Code::SeveralRules, rule.place.clone(), words).hint("write them as one"));
+                if compatibility == Compatibility::Weir {
+                    fill(&mut into.policy, &rule.policy);
+                } else if into.policy.place.is_none() {
+                    into.policy = rule.policy.clone();
+                }
+                add_subsets(&mut into.subsets, &rule.subsets);
+            }
+        }
+    }
+    merged
+}
+
+fn add_subsets(into: &mut Vec<Subset>, from: &[Subset]) {
+    for subset in from {
+        match into.iter_mut().find(|known| known.name == subset.name) {
+            Some(known) => fill(&mut known.policy, &subset.policy),
+            None => into.push(subset.clone()),
+        }
+    }
+}
+
+fn fill(into: &mut TrafficPolicy, from: &TrafficPolicy) {
+    match (&mut into.pool, &from.pool) {
+        (Some(pool), Some(other)) => fill_pool(pool, other),
+        (pool @ None, Some(other)) => *pool = Some(other.clone()),
+        (_, None) => {}
+    }
+    match (&mut into.retry, &from.retry) {
+        (Some(retry), Some(other)) => fill_retry(retry, other),
+        (retry @ None, Some(other)) => *retry = Some(other.clone()),
+        (_, None) => {}
+    }
+    into.balance = into.balance.or(from.balance);
+    into.budget = into.budget.take().or_else(|| from.budget.clone());
+    into.guarded = into.guarded.take().or_else(|| from.guarded.clone());
+    into.place = into.place.take().or_else(|| from.place.clone());
+    for (port, policy) in &from.ports {
+        match into.ports.iter_mut().find(|(known, _)| known == port) {
+            Some((_, known)) => fill(known, policy),
+            None => into.ports.push((*port, policy.clone())),
+        }
+    }
+}
+
+fn fill_pool(into: &mut Pool, from: &Pool) {
+    *into = Pool {
+        max_connections: into.max_connections.or(from.max_connections),
+        connect_timeout: into.connect_timeout.or(from.connect_timeout),
+        keepalive: into.keepalive.or(from.keepalive),
+        tcp_idle: into.tcp_idle.or(from.tcp_idle),
+        max_duration: into.max_duration.or(from.max_duration),
+        max_pending: into.max_pending.or(from.max_pending),
+        max_requests: into.max_requests.or(from.max_requests),
+        per_connection: into.per_connection.or(from.per_connection),
+        max_retries: into.max_retries.or(from.max_retries),
+        http_idle: into.http_idle.or(from.http_idle),
+    };
+}
+
+fn fill_retry(into: &mut RetryPolicy, from: &RetryPolicy) {
+    into.retry_on = into.retry_on.take().or_else(|| from.retry_on.clone());
+    into.retries = into.retries.or(from.retries);
+    into.per_try = into.per_try.or(from.per_try);
+    into.base = into.base.or(from.base);
+    into.max = into.max.or(from.max);
+    into.picks = into.picks.or(from.picks);
+    into.non_idempotent = into.non_idempotent.or(from.non_idempotent);
+    if into.codes.is_empty() {
+        into.codes.clone_from(&from.codes);
+    }
+}
+
+/// The policy of a port and a subset: a subset's blocks replace the host's; a port's replace both, and what the port
+/// leaves out falls to the defaults.
+pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) -> TrafficPolicy {
+    let Some(merged) = merged else { return TrafficPolicy::default() };
+    let host = &merged.policy;
+    let mut out = match subset {
+        None => host.clone(),
+        Some(subset) => {
+            let own = &subset.policy;
+            TrafficPolicy {
+                pool: own.pool.clone().or_else(|| host.pool.clone()),
+                balance: own.balance.or(host.balance),
+                retry: own.retry.clone().or_else(|| host.retry.clone()),
+                budget: own.budget.clone().or_else(|| host.budget.clone()),
+                guarded: own.guarded.clone().or_else(|| host.guarded.clone()),
+                ports: if own.ports.is_empty() { host.ports.clone() } else { own.ports.clone() },
+                place: own.place.clone().or_else(|| host.place.clone()),
+            }
+        }
+    };
+    if let Some((_, own)) = out.ports.iter().find(|(number, _)| *number == port).cloned() {
+        out.pool = own.pool;
+        out.balance = own.balance;
+        out.guarded = own.guarded;
+    }
+    out
+}

@@ -1,0 +1,230 @@
+//! `http[]` → [`weir_policy::route`]: conditions, actions, header edits.
+
+use super::clusters::{Clusters, Nowhere};
+use super::timeout;
+use crate::decode::At;
+use crate::kind::virtual_service::{
+    Action as Words, Headers, HttpMatch, HttpRule, Operations, StringMatch, VirtualService, Weighted, compile_regex,
+};
+use crate::problem::{Code, Problem};
+use std::sync::Arc;
+use weir_policy::route::{
+    Action, Case, Destination, Direct, Edits, Forward, HeaderEdits, HeaderMatch, Match, Pattern, QueryMatch, Redirect,
+    Rewrite, Route, Target, Want,
+};
+
+/// The route of a rule; `None` when it is broken (a problem says why).
+pub fn lower(
+    rule: &HttpRule,
+    index: usize,
+    of: &VirtualService,
+    clusters: &mut Clusters<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Route>> {
+    let name = if rule.name.is_empty() { format!("{}/{}/{index}", of.namespace, of.name) } else { rule.name.clone() };
+    let action = match &rule.action {
+        Words::Broken => return None,
+        Words::Redirect(written) => Action::Redirect(Redirect {
+            status: written.status,
+            scheme: written.scheme.as_deref().map(Into::into),
+            authority: written.authority.as_deref().map(Into::into),
+            path: written.uri.as_deref().map(Into::into),
+            port: written.port,
+        }),
+        Words::Direct { status, body } => Action::Direct(Direct { status: *status, body: body.as_slice().into() }),
+        Words::Route(destinations) => Action::Forward(forward(rule, destinations, of, clusters, problems)),
+    };
+    Some(Arc::new(Route { name: name.into(), action, headers: edits(&rule.headers), place: rule.place.clone() }))
+}
+
+fn forward(
+    rule: &HttpRule,
+    written: &[Weighted],
+    of: &VirtualService,
+    clusters: &mut Clusters<'_>,
+    problems: &mut Vec<Problem>,
+) -> Forward {
+    let several = written.len() > 1;
+    let chosen = written.iter().filter(|one| !several || one.weight > 0);
+    let destinations: Vec<Destination> =
+        chosen.map(|one| destination(rule, one, several, of, clusters, problems)).collect();
+    let total_weight = destinations.iter().map(|one| one.weight).sum::<u64>().max(1);
+    let rewrite = rule.rewrite.as_ref().and_then(|rewrite| match (&rewrite.uri, &rewrite.regex) {
+        (_, Some((pattern, substitution))) => Some(Rewrite::Regex {
+            pattern: regex::bytes::Regex::new(&pattern.value).ok()?,
+            substitution: groups(substitution).into(),
+        }),
+        (Some(uri), None) => Some(Rewrite::Prefix(uri.as_str().into())),
+        (None, None) => None,
+    });
+    let authority = rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
+    let authority = authority.or_else(|| host_of(&rule.headers.request)).map(Into::into);
+    Forward { destinations, total_weight, rewrite, authority }
+}
+
+/// RE2's `\1` is our `${1}`.
+fn groups(substitution: &str) -> String {
+    let mut out = String::new();
+    let mut characters = substitution.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '$' => out.push_str("$$"),
+            '\\' => match characters.next() {
+                Some(digit) if digit.is_ascii_digit() => {
+                    out.push_str("${");
+                    out.push(digit);
+                    out.push('}');
+                }
+                Some(other) => out.push(other),
+                None => {}
+            },
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+fn destination(
+    rule: &HttpRule,
+    written: &Weighted,
+    several: bool,
+    of: &VirtualService,
+    clusters: &mut Clusters<'_>,
+    problems: &mut Vec<Problem>,
+) -> Destination {
+    let target = target(written, &of.namespace, clusters, problems);
+    let index = match &target {
+        Target::Cluster(index) => Some(*index),
+        Target::Unknown(_) | Target::NotEnforced(_) => None,
+    };
+    let (retry, per_try) = match &rule.retries {
+        Some(own) => (super::retry::of_route(Some(own), clusters.compatibility), own.per_try.clone()),
+        None => {
+            let per_try = clusters.default_per_try(index);
+            (clusters.default_retry(index), per_try.map(|value| At { value, place: rule.place.clone() }))
+        }
+    };
+    Destination {
+        target,
+        weight: if several { u64::from(written.weight) } else { 1 },
+        headers: edits(&written.headers),
+        authority: host_of(&written.headers.request).map(Into::into),
+        timeout: timeout::lower(rule.timeout.as_ref(), per_try.as_ref(), problems),
+        retry: retry.map(Arc::new),
+    }
+}
+
+fn target(written: &Weighted, namespace: &str, clusters: &mut Clusters<'_>, problems: &mut Vec<Problem>) -> Target {
+    let host = &written.host;
+    let mut unknown = |words: String, place, hint: &str| {
+        problems.push(Problem::new(Code::UnknownDestination, place, words).hint(hint));
+        Target::Unknown(host.value.as_str().into())
+    };
+    let Some(service) = clusters.graph.find(&host.value, namespace) else {
+        let words = format!("no service has the host `{}`: requests to it get 503 NC", host.value);
+        return unknown(words, host.place.clone(), "define it by a ServiceEntry, or mend the name");
+    };
+    match clusters.find(service, written.port, written.subset.as_ref().map(|subset| subset.value.as_str())) {
+        Ok(index) if clusters.facts(index).guarded => Target::NotEnforced(host.value.as_str().into()),
+        Ok(index) => {
+            let ports = &clusters.graph.services[service].ports;
+            if written.port.is_none() && ports.len() > 1 {
+                let words = format!("`{}` has {} ports and none is named: {} is used", host.value, ports.len(), ports[0].number);
+                let hint = "name one by `port: { number: … }`";
+                problems.push(Problem::new(Code::AmbiguousPort, host.place.clone(), words).hint(hint));
+            }
+            Target::Cluster(index)
+        }
+        Err(Nowhere::Subset) => {
+            let subset = written.subset.as_ref();
+            let name = subset.map(|subset| subset.value.as_str()).unwrap_or_default();
+            let words = format!("`{}` has no subset `{name}`: requests to it get 503 NC", host.value);
+            let place = subset.map_or_else(|| host.place.clone(), |subset| subset.place.clone());
+            unknown(words, place, "define it in a DestinationRule")
+        }
+        Err(Nowhere::Port | Nowhere::Host) => {
+            let words = match written.port {
+                Some(port) => format!("`{}` has no port {port}: requests to it get 503 NC", host.value),
+                None => format!("`{}` has no ports: requests to it get 503 NC", host.value),
+            };
+            unknown(words, host.place.clone(), "name a port of the service")
+        }
+    }
+}
+
+/// A `host` that header operations set is the authority.
+fn host_of(operations: &Operations) -> Option<String> {
+    let all = operations.set.iter().chain(&operations.add);
+    all.into_iter().find(|(name, _)| is_host(name)).map(|(_, value)| value.clone())
+}
+
+fn is_host(name: &str) -> bool {
+    name == "host" || name == ":authority"
+}
+
+/// Header edits, less the host.
+pub fn edits(written: &Headers) -> HeaderEdits {
+    let side = |operations: &Operations| {
+        let pairs = |pairs: &[(String, String)]| {
+            let kept = pairs.iter().filter(|(name, _)| !is_host(name));
+            kept.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect()
+        };
+        Edits {
+            set: pairs(&operations.set),
+            add: pairs(&operations.add),
+            remove: operations.remove.iter().filter(|name| !is_host(name)).map(|name| name.as_str().into()).collect(),
+        }
+    };
+    HeaderEdits { request: side(&written.request), response: side(&written.response) }
+}
+
+/// The conditions of a match block that depend on the request.
+pub fn conditions(written: &HttpMatch) -> Match {
+    let one = |found: &Option<At<StringMatch>>, case| found.as_ref().and_then(|found| pattern(&found.value, case));
+    let case = if written.ignore_case { Case::Ignored } else { Case::Matters };
+    let wanted = |found: &Option<At<StringMatch>>| found.as_ref().map(|found| pattern(&found.value, Case::Matters));
+    let with = written.headers.iter().map(|(name, found)| {
+        let want = match wanted(found) {
+            None => Want::Present,
+            Some(pattern) => Want::Value(pattern.unwrap_or_else(never)),
+        };
+        HeaderMatch { name: name.to_ascii_lowercase().into(), want }
+    });
+    let without = written.without_headers.iter().map(|(name, found)| {
+        let want = match wanted(found) {
+            None => Want::Absent,
+            Some(pattern) => Want::Not(pattern.unwrap_or_else(never)),
+        };
+        HeaderMatch { name: name.to_ascii_lowercase().into(), want }
+    });
+    let query = written.query.iter().map(|(name, found)| QueryMatch {
+        name: name.as_str().into(),
+        value: wanted(found).map(|pattern| pattern.unwrap_or_else(never)),
+    });
+    Match {
+        path: one(&written.uri, case),
+        path_case: case,
+        method: one(&written.method, Case::Matters),
+        scheme: one(&written.scheme, Case::Matters),
+        authority: one(&written.authority, Case::Matters),
+        headers: with.chain(without).collect(),
+        query: query.collect(),
+        port: written.port,
+    }
+}
+
+/// Stands in for a pattern that was refused already: nothing is so long and has this name.
+fn never() -> Pattern {
+    Pattern::Exact(b"\0".as_slice().into())
+}
+
+fn pattern(found: &StringMatch, case: Case) -> Option<Pattern> {
+    match found {
+        StringMatch::Exact(text) => Some(Pattern::Exact(text.as_bytes().into())),
+        StringMatch::Prefix(text) => Some(Pattern::Prefix(text.as_bytes().into())),
+        StringMatch::Regex(text) => {
+            let text = if case == Case::Ignored { format!("(?i){text}") } else { text.clone() };
+            compile_regex(&text).ok().map(Pattern::Regex)
+        }
+    }
+}

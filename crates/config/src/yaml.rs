@@ -1,0 +1,201 @@
+//! Texts apart into documents, documents into nodes: each node knows its line and column.
+//!
+//! ```text
+//!   events of saphyr-parser ─► nodes, within bounds on depth, count and alias copies
+//! ```
+//! Does not: know kinds or types; a scalar keeps its text and whether it was quoted.
+
+use crate::problem::{Code, Problem};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use std::collections::HashMap;
+use std::sync::Arc;
+use weir_policy::place::Place;
+
+/// Levels of nesting.
+const DEPTH: usize = 64;
+/// Nodes of one text, copies by aliases included.
+const NODES: usize = 4_000_000;
+/// Nodes that aliases may add to one text.
+const COPIES: usize = 100_000;
+/// Bytes of one text.
+pub const LARGEST: usize = 64 << 20;
+
+/// A value and where it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// From 1.
+    pub line: u32,
+    pub column: u32,
+    pub value: Value,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    Scalar(String, Style),
+    List(Vec<Node>),
+    /// In order; keys are scalars.
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key of a mapping.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Key {
+    pub line: u32,
+    pub column: u32,
+    pub text: String,
+}
+
+/// Whether a scalar was quoted: `"1"` is a string, `1` a number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Style {
+    Plain,
+    Quoted,
+}
+
+impl Node {
+    /// Is it YAML's null: nothing, `~` or `null`?
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(text, Style::Plain) if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+    }
+
+    /// Nodes in it, itself included.
+    fn size(&self) -> usize {
+        1 + match &self.value {
+            Value::Scalar(..) => 0,
+            Value::List(items) => items.iter().map(Self::size).sum(),
+            Value::Map(entries) => entries.iter().map(|(_, node)| 1 + node.size()).sum(),
+        }
+    }
+}
+
+/// The documents of a text. What follows a syntax error in it is lost, and the problem says so.
+pub fn read(name: &Arc<str>, text: &str, problems: &mut Vec<Problem>) -> Vec<Node> {
+    let place = |line, column| Place { file: Arc::clone(name), line, column };
+    if text.len() > LARGEST {
+        let words = format!("the text has {} bytes; at most {LARGEST} are read", text.len());
+        problems.push(Problem::new(Code::Bounds, place(1, 1), words).hint("split it into several files"));
+        return Vec::new();
+    }
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str(text) {
+        let stop = match event {
+            Ok((event, span)) => builder.take(event, span),
+            Err(why) => {
+                let mark = why.marker();
+                let words = format!("this is not YAML: {}; the rest of the text is not read", why.info());
+                Err(Stop { code: Code::Syntax, line: mark.line() as u32, column: mark.col() as u32 + 1, words })
+            }
+        };
+        if let Err(stop) = stop {
+            problems.push(Problem::new(stop.code, place(stop.line.max(1), stop.column), stop.words));
+            break;
+        }
+    }
+    for (line, column, key) in builder.duplicates {
+        let words = format!("the key `{key}` stands twice in one mapping");
+        problems.push(Problem::new(Code::DuplicateKey, place(line, column), words).hint("keep one of them"));
+    }
+    builder.documents
+}
+
+struct Stop {
+    code: Code,
+    line: u32,
+    column: u32,
+    words: String,
+}
+
+/// A collection that is not closed yet.
+struct Open {
+    node: Node,
+    anchor: usize,
+    key: Option<Key>,
+}
+
+#[derive(Default)]
+struct Builder {
+    documents: Vec<Node>,
+    stack: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    nodes: usize,
+    copies: usize,
+    duplicates: Vec<(u32, u32, String)>,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
+        let (line, column) = (span.start.line() as u32, span.start.col() as u32 + 1);
+        let stop = |code, words: &str| Err(Stop { code, line, column, words: words.to_owned() });
+        self.nodes += 1;
+        if self.nodes > NODES {
+            return stop(Code::Bounds, "the text has too many values; split it into several files");
+        }
+        let open = |value, anchor| Open { node: Node { line, column, value }, anchor, key: None };
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
+            Event::DocumentStart(_) => self.anchors.clear(),
+            Event::Scalar(text, style, anchor, _) => {
+                let style = if style == ScalarStyle::Plain { Style::Plain } else { Style::Quoted };
+                let node = Node { line, column, value: Value::Scalar(text.into_owned(), style) };
+                return self.close(node, anchor);
+            }
+            Event::SequenceStart(..) | Event::MappingStart(..) if self.stack.len() >= DEPTH => {
+                return stop(Code::Bounds, "the text is nested too deeply (64 levels)");
+            }
+            Event::SequenceStart(anchor, _) => self.stack.push(open(Value::List(Vec::new()), anchor)),
+            Event::MappingStart(anchor, _) => self.stack.push(open(Value::Map(Vec::new()), anchor)),
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some(open) = self.stack.pop() {
+                    return self.close(open.node, open.anchor);
+                }
+            }
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor).cloned() else {
+                    return stop(Code::Bounds, "this alias refers to itself or to nothing");
+                };
+                let size = node.size();
+                self.copies += size;
+                self.nodes += size;
+                if self.copies > COPIES || self.nodes > NODES {
+                    return stop(Code::Bounds, "aliases make this text too large");
+                }
+                return self.close(Node { line, column, ..node }, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// A value is complete: puts it where it belongs.
+    fn close(&mut self, node: Node, anchor: usize) -> Result<(), Stop> {
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(parent) = self.stack.last_mut() else {
+            self.documents.push(node);
+            return Ok(());
+        };
+        match &mut parent.node.value {
+            Value::List(items) => items.push(node),
+            Value::Scalar(..) => {}
+            Value::Map(entries) => match parent.key.take() {
+                Some(key) => entries.push((key, node)),
+                None => {
+                    let Value::Scalar(text, _) = node.value else {
+                        let words = "a key must be a single value".to_owned();
+                        return Err(Stop { code: Code::Syntax, line: node.line, column: node.column, words });
+                    };
+                    // Compared with the latest 256 keys, so that a huge mapping stays cheap.
+                    if entries.iter().rev().take(256).any(|(known, _)| known.text == text) {
+                        self.duplicates.push((node.line, node.column, text.clone()));
+                    }
+                    parent.key = Some(Key { line: node.line, column: node.column, text });
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Follows a source of documents: each change is compiled here and committed to the data plane, one at a time.
+//!
+//! ```text
+//!   changed ─► wait until it is quiet (≤ 20 ms) ─► read ─► compile ─► commit ─► number it
+//! ```
+
+use crate::source;
+use crate::store::{Store, Version, errors, hash};
+use crate::DataPlane;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use weir_config::{Bundle, Options, compile};
+
+/// Quiet for so long, a burst of file events is over.
+const QUIET: Duration = Duration::from_millis(10);
+/// A burst is cut off after so many events, so that a busy folder cannot hold a reload back.
+const BURST: usize = 1000;
+
+/// Takes documents from files to the data plane.
+pub struct Follower {
+    paths: Vec<PathBuf>,
+    options: Options,
+    plane: Arc<dyn DataPlane>,
+    pub store: Arc<Store>,
+    /// Reloads are serialised.
+    turn: Mutex<()>,
+}
+
+impl Follower {
+    /// `first` is the hash of what the data plane was started with.
+    pub fn new(paths: Vec<PathBuf>, options: Options, plane: Arc<dyn DataPlane>, store: Arc<Store>) -> Self {
+        Self { paths, options, plane, store, turn: Mutex::new(()) }
+    }
+
+    /// Reads and commits now.
+    ///
+    /// # Errors
+    /// Why the documents were refused; the last good plan stays.
+    pub fn reload(&self) -> Result<Version, String> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let (texts, unreadable) = source::read(&self.paths);
+        let hash = hash(&texts);
+        let (plan, mut problems) = compile(&Bundle { texts, options: self.options.clone() });
+        problems.extend(unreadable);
+        let count = errors(&problems);
+        let refuse = |problems, why: String| {
+            self.store.refuse(problems, why.clone());
+            Err(why)
+        };
+        if count > 0 {
+            let first = problems.iter().find(|problem| problem.severity == weir_config::Severity::Error);
+            let first = first.map(|problem| format!("{}: {}", problem.place, problem.words)).unwrap_or_default();
+            return refuse(problems, format!("{count} errors; the first: {first}"));
+        }
+        if hash == self.store.status().version.hash {
+            return Ok(self.store.same(problems));
+        }
+        match self.plane.commit(plan) {
+            Ok(()) => Ok(self.store.accept(hash, problems)),
+            Err(why) => refuse(problems, why),
+        }
+    }
+
+    /// Watches the files until the sender of the returned channel's other end is gone. A message asks for a reload.
+    pub fn start(self: &Arc<Self>, say: impl Fn(&Result<Version, String>) + Send + 'static) -> std::io::Result<Sender<()>> {
+        let (sender, receiver) = channel();
+        let watcher = source::watch(&self.paths, sender.clone());
+        let follower = Arc::clone(self);
+        std::thread::Builder::new().name("follow".into()).spawn(move || {
+            // Held as long as the thread: dropping it would end the watch.
+            let _watcher = watcher;
+            follower.run(&receiver, say);
+        })?;
+        Ok(sender)
+    }
+
+    fn run(&self, changes: &Receiver<()>, say: impl Fn(&Result<Version, String>)) {
+        while changes.recv().is_ok() {
+            for _ in 0..BURST {
+                match changes.recv_timeout(QUIET) {
+                    Ok(()) => {}
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+            }
+            let before = self.store.status();
+            let outcome = self.reload();
+            let changed = match &outcome {
+                Ok(version) => *version != before.version,
+                Err(why) => before.refused.as_ref() != Some(why),
+            };
+            if changed {
+                say(&outcome);
+            }
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Every flag once: help, man page and completions fall out of it.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+use weir_policy::plan::{AccessLog, Compatibility};
+
+/// A service mesh's reliability in one binary: Istio's resources in, reliable traffic out.
+#[derive(Parser, Debug)]
+#[command(name = "weir", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Serve traffic by the documents in files and folders, and follow their changes
+    Run(Run),
+    /// Validate documents; exit 0 without errors, 1 with errors, 2 if it could not run
+    Check(Check),
+    /// See what retries and timeouts do: sample services, a mesh in front, injected failures; needs no files
+    Demo(Demo),
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Documents {
+    /// Istio's defaults wherever weir's differ
+    #[arg(long, value_enum, value_name = "WHOSE")]
+    pub(crate) compatibility: Option<Whose>,
+    /// The namespace of this workload
+    #[arg(long, default_value = "default")]
+    pub(crate) namespace: String,
+    /// The labels of this workload: key=value, repeatable or separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = label, value_name = "KEY=VALUE")]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Run {
+    /// Files and folders with documents; `-` is stdin
+    #[arg(short = 'f', long = "file", required = true, value_name = "PATH", num_args = 1..)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Where services send their outgoing requests; `off` for none
+    #[arg(long, default_value = "127.0.0.1:15001", value_name = "ADDR|off")]
+    pub(crate) outbound: Address,
+    /// Readiness, metrics, versions; loopback only; `off` for none
+    #[arg(long, default_value = "127.0.0.1:15000", value_name = "ADDR|off")]
+    pub(crate) admin: Address,
+    /// Event loops [default: the cores of this process, by its cgroup too]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+    /// The name of this workload, in metrics
+    #[arg(long, default_value = "")]
+    pub(crate) name: String,
+    /// How long requests under way may take to end after SIGTERM
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+    /// The access log on stdout [default: the Mesh's, else json]
+    #[arg(long, value_enum)]
+    pub(crate) access_log: Option<LogFormat>,
+    #[command(flatten)]
+    pub(crate) documents: Documents,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Check {
+    /// Files and folders with documents; `-` is stdin
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[arg(long, value_enum, default_value = "human")]
+    pub(crate) format: Format,
+    /// Exit with 1 for these too
+    #[arg(long, value_enum)]
+    pub(crate) deny: Option<Deny>,
+    #[command(flatten)]
+    pub(crate) documents: Documents,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Demo {
+    /// Which demonstration
+    #[arg(value_enum, default_value = "quickstart")]
+    pub(crate) name: DemoName,
+    /// End after one account instead of going on until Ctrl-C
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Of the injected failures: the same seed, the same ones
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum DemoName {
+    Quickstart,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whose {
+    Weir,
+    Istio,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Format {
+    Human,
+    Json,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Deny {
+    Warnings,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LogFormat {
+    Off,
+    Json,
+    Text,
+}
+
+/// An address, or none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Address(pub(crate) Option<SocketAddr>);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address))).map_err(|_| "write it as IP:PORT, or `off`".to_owned())
+    }
+}
+
+impl Documents {
+    /// As the compiler wants it.
+    pub(crate) fn options(&self) -> weir_config::Options {
+        weir_config::Options {
+            compatibility: self.compatibility.map(|whose| match whose {
+                Whose::Weir => Compatibility::Weir,
+                Whose::Istio => Compatibility::Istio,
+            }),
+            namespace: self.namespace.clone(),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+impl From<LogFormat> for AccessLog {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Off => Self::Off,
+            LogFormat::Json => Self::Json,
+            LogFormat::Text => Self::Text,
+        }
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    weir_config::duration::parse(text).ok_or_else(|| "write it like 500ms, 30s or 2m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}
