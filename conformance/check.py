@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Runs the scenarios that are expected to be the same (all but those in later.txt) and fails if one is not.
+
+  python3 conformance/check.py --weir target/release/weir              # against what Envoy did when it was recorded
+  python3 conformance/check.py --weir target/release/weir --live      # against a live Envoy (ENVOY_BIN)
+"""
+import argparse
+import asyncio
+import json
+import pathlib
+import sys
+
+import run
+
+HERE = pathlib.Path(__file__).parent
+
+
+def later():
+    lines = (HERE / "later.txt").read_text().splitlines()
+    return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
+
+
+async def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weir", default="target/release/weir")
+    parser.add_argument("--times", type=int, default=1, help="so many rounds, all of which must be the same")
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--live", action="store_true")
+    options = parser.parse_args()
+    options.recorded, options.oracle_only, options.repeat = not options.live, False, 1
+    scenarios = run.load(HERE / "scenarios", options.only)
+    postponed = later()
+    unknown = set(postponed) - set(run.load(HERE / "scenarios", ""))
+    if unknown:
+        raise SystemExit(f"later.txt names scenarios that do not exist: {sorted(unknown)}")
+    recorded = json.loads((HERE / "scenarios" / "observed.json").read_text())
+    expected = {name: scenario for name, scenario in scenarios.items() if name not in postponed}
+    slots, failed, total = asyncio.Semaphore(options.jobs), [], 0
+
+    async def one(name, scenario):
+        async with slots:
+            return await run.judge(name, scenario, options, recorded)
+    for turn in range(options.times):
+        for task in [asyncio.create_task(one(*item)) for item in expected.items()]:
+            name, verdict, details, _ = await task
+            total += 1
+            if verdict != "same":
+                failed.append(name)
+                print(f"{verdict:13} {name}", *details, sep="\n      ", flush=True)
+    print(f"{total - len(failed)} passed, {len(failed)} failed ({len(expected)} scenarios, {len(postponed)} for later)")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
