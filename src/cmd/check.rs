@@ -24,7 +24,10 @@ pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
         Format::Human => {
             print(&problems, &bundle.texts);
             let files = bundle.texts.len();
-            eprintln!("{files} {}: {errors} errors, {warnings} warnings, {infos} infos", if files == 1 { "file" } else { "files" });
+            eprintln!(
+                "{files} {}: {errors} errors, {warnings} warnings, {infos} infos",
+                if files == 1 { "file" } else { "files" }
+            );
         }
         Format::Json => {
             let problems: Vec<_> = problems.iter().map(admin::problem).collect();

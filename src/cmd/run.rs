@@ -58,8 +58,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
     let plane = Arc::new(Plane(handle));
     let store = Arc::new(Store::default());
     let version = store.accept(hash, problems);
-    let follower =
-        Arc::new(Follower::new(args.files, bundle.options, Arc::clone(&plane) as Arc<dyn DataPlane>, store));
+    let follower = Arc::new(Follower::new(args.files, bundle.options, Arc::clone(&plane) as Arc<dyn DataPlane>, store));
     if let Some(address) = args.admin.0 {
         let shared = Arc::clone(&plane) as Arc<dyn DataPlane>;
         admin::start(address, shared, Arc::clone(&follower)).map_err(anyhow::Error::msg)?;

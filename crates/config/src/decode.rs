@@ -145,7 +145,9 @@ impl<'a> Object<'a> {
     pub fn duration(&self, name: &'static str, least: Duration) -> Option<At<Duration>> {
         let At { value, place } = self.text(name)?;
         let problem = match duration::parse(&value) {
-            Some(length) if length < least => format!("`{name}` is {value}; it must be at least {}", duration::show(least)),
+            Some(length) if length < least => {
+                format!("`{name}` is {value}; it must be at least {}", duration::show(least))
+            }
             Some(length) if !length.subsec_nanos().is_multiple_of(1_000_000) => {
                 format!("`{name}` is {value}; only whole milliseconds are supported")
             }
@@ -220,7 +222,10 @@ impl<'a> Object<'a> {
         for name in names.iter().copied() {
             if self.has(name) {
                 let words = format!("`{name}` is accepted and not enforced yet");
-                self.sink.add(self.problem(Code::NotEnforced, name, words).hint("remove it, or wait for a version that enforces it"));
+                self.sink.add(
+                    self.problem(Code::NotEnforced, name, words)
+                        .hint("remove it, or wait for a version that enforces it"),
+                );
             }
         }
     }
@@ -302,8 +307,10 @@ pub fn number(node: &Node, name: &str, low: i64, high: i64, sink: &Sink) -> Opti
 /// Would YAML 1.1 (as Kubernetes reads it) take this plain scalar for a number, a truth value or null?
 fn is_typed(text: &str) -> bool {
     let number = text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
-        && (text.parse::<f64>().is_ok() || text.strip_prefix("0x").is_some_and(|hex| i64::from_str_radix(hex, 16).is_ok()));
-    number || matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE" | "null" | "Null" | "NULL" | "~" | "")
+        && (text.parse::<f64>().is_ok()
+            || text.strip_prefix("0x").is_some_and(|hex| i64::from_str_radix(hex, 16).is_ok()));
+    number
+        || matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE" | "null" | "Null" | "NULL" | "~" | "")
 }
 
 fn wrong_type(node: &Node, name: &str, wanted: &str, sink: &Sink) {
@@ -318,7 +325,8 @@ fn wrong_type(node: &Node, name: &str, wanted: &str, sink: &Sink) {
 /// "did you mean `x`?", when some known word is close.
 pub fn similar(word: &str, known: &[&str]) -> Option<String> {
     let word_lower = word.to_lowercase();
-    let scored = known.iter().map(|candidate| (strsim::damerau_levenshtein(&word_lower, &candidate.to_lowercase()), *candidate));
+    let scored =
+        known.iter().map(|candidate| (strsim::damerau_levenshtein(&word_lower, &candidate.to_lowercase()), *candidate));
     let (distance, best) = scored.min()?;
     (distance <= 1 + word.len() / 4).then(|| format!("did you mean `{best}`?"))
 }

@@ -54,9 +54,9 @@ pub fn show(length: Duration) -> String {
     let nanos = length.as_nanos();
     match nanos {
         0 => "0s".to_owned(),
-        _ if nanos % 1_000_000_000 == 0 => format!("{}s", nanos / 1_000_000_000),
-        _ if nanos % 1_000_000 == 0 => format!("{}ms", nanos / 1_000_000),
-        _ if nanos % 1_000 == 0 => format!("{}us", nanos / 1_000),
+        _ if nanos.is_multiple_of(1_000_000_000) => format!("{}s", nanos / 1_000_000_000),
+        _ if nanos.is_multiple_of(1_000_000) => format!("{}ms", nanos / 1_000_000),
+        _ if nanos.is_multiple_of(1_000) => format!("{}us", nanos / 1_000),
         _ => format!("{nanos}ns"),
     }
 }
@@ -68,7 +68,16 @@ mod tests {
 
     #[test]
     fn as_go_reads_them() {
-        let rows = [("250ms", 250), ("1m30s", 90_000), ("0.4s", 400), ("1.5h", 5_400_000), ("0s", 0), ("0", 0), (".5s", 500), ("2.s", 2000)];
+        let rows = [
+            ("250ms", 250),
+            ("1m30s", 90_000),
+            ("0.4s", 400),
+            ("1.5h", 5_400_000),
+            ("0s", 0),
+            ("0", 0),
+            (".5s", 500),
+            ("2.s", 2000),
+        ];
         for (text, millis) in rows {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }

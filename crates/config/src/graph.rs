@@ -55,7 +55,8 @@ impl Graph {
             let mut members = entry.endpoints;
             if let Some(selector) = &entry.selector {
                 let chosen = workloads.iter().filter(|workload| {
-                    workload.namespace == entry.namespace && selector.iter().all(|label| workload.labels.contains(label))
+                    workload.namespace == entry.namespace
+                        && selector.iter().all(|label| workload.labels.contains(label))
                 });
                 members.extend(chosen.cloned());
             }
@@ -77,7 +78,10 @@ impl Graph {
     fn add(&mut self, service: Service, problems: &mut Vec<Problem>) {
         let name = canonical(&service.host, &service.namespace);
         if let Some(first) = self.names.get(&name) {
-            let words = format!("the service `{}` is defined at {} already: this one is ignored", service.host, self.services[*first].place);
+            let words = format!(
+                "the service `{}` is defined at {} already: this one is ignored",
+                service.host, self.services[*first].place
+            );
             problems.push(Problem::new(Code::DuplicateResource, service.place, words).hint("merge the two"));
             return;
         }
@@ -122,7 +126,8 @@ impl Service {
         if self.resolution != Resolution::Static {
             return Vec::new();
         }
-        let chosen = self.workloads.iter().filter(|workload| labels.iter().all(|label| workload.labels.contains(label)));
+        let chosen =
+            self.workloads.iter().filter(|workload| labels.iter().all(|label| workload.labels.contains(label)));
         chosen
             .filter_map(|workload| {
                 let own = workload.ports.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number);
@@ -143,7 +148,8 @@ mod tests {
 
     #[test]
     fn four_names_are_one_service() {
-        let names = ["user-service", "user-service.default.svc", "user-service.default.svc.cluster.local", "USER-service"];
+        let names =
+            ["user-service", "user-service.default.svc", "user-service.default.svc.cluster.local", "USER-service"];
         for name in names {
             assert_eq!(canonical(name, "default"), "user-service.default.svc.cluster.local");
         }

@@ -29,7 +29,9 @@ struct Admin {
 /// Words for a person: the address is not loopback, or is in use.
 pub fn start(address: SocketAddr, plane: Arc<dyn DataPlane>, follower: Arc<Follower>) -> Result<SocketAddr, String> {
     if !address.ip().is_loopback() {
-        return Err(format!("the admin address {address} is not loopback: use 127.0.0.1 (other addresses will need a token)"));
+        return Err(format!(
+            "the admin address {address} is not loopback: use 127.0.0.1 (other addresses will need a token)"
+        ));
     }
     let listener = std::net::TcpListener::bind(address).map_err(|why| match why.kind() {
         std::io::ErrorKind::AddrInUse => {

@@ -4,9 +4,9 @@
 //!   changed ─► wait until it is quiet (≤ 20 ms) ─► read ─► compile ─► commit ─► number it
 //! ```
 
+use crate::DataPlane;
 use crate::source;
 use crate::store::{Store, Version, errors, hash};
-use crate::DataPlane;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +64,10 @@ impl Follower {
     }
 
     /// Watches the files until the sender of the returned channel's other end is gone. A message asks for a reload.
-    pub fn start(self: &Arc<Self>, say: impl Fn(&Result<Version, String>) + Send + 'static) -> std::io::Result<Sender<()>> {
+    pub fn start(
+        self: &Arc<Self>,
+        say: impl Fn(&Result<Version, String>) + Send + 'static,
+    ) -> std::io::Result<Sender<()>> {
         let (sender, receiver) = channel();
         let watcher = source::watch(&self.paths, sender.clone());
         let follower = Arc::clone(self);

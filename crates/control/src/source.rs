@@ -107,7 +107,11 @@ pub fn watch(paths: &[PathBuf], changed: Sender<()>) -> Option<notify::Recommend
     let mut watcher = notify::recommended_watcher(tell).ok()?;
     for path in paths.iter().filter(|path| path.as_os_str() != "-") {
         // A file is watched by its folder: editors and ConfigMaps replace files instead of writing them.
-        let folder = if path.is_dir() { path.as_path() } else { path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
+        let folder = if path.is_dir() {
+            path.as_path()
+        } else {
+            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        };
         watcher.watch(folder, RecursiveMode::Recursive).ok()?;
     }
     Some(watcher)

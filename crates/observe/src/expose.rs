@@ -210,7 +210,7 @@ fn retries(clusters: &[ClusterNumbers], services: &[ServiceLabels], out: &mut St
     ];
     for (name, help, value) in families {
         family(out, name, "counter", help);
-        for (labels, sum) in by_service(clusters, |cluster| value(cluster)) {
+        for (labels, sum) in by_service(clusters, &value) {
             let _ = writeln!(out, "{name}{{{}}} {sum}", cluster_labels(services, labels));
         }
     }

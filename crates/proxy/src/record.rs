@@ -58,7 +58,7 @@ impl Record {
     }
 
     /// The request is over.
-    pub(crate) fn finish(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, _: &[u8]) {
+    pub(crate) fn finish(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>) {
         let now = worker.now();
         let duration = now.since(self.began);
         let protocol = match asked.map(|asked| asked.request.version) {

@@ -33,6 +33,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// A worker this far above the average hands new connections on: factor 1.25, plus this many.
 const CROWD_MARGIN: u32 = 16;
 
+/// A plan as requests hold it: counted per worker, so that no two cores write the same count.
+pub(crate) type Lease = Rc<Arc<Live>>;
+
 /// What a worker is told.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -75,7 +78,7 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<Rng>,
     pub(crate) listeners: RefCell<Vec<(Door, AbortHandle)>>,
     peers: Vec<mpsc::UnboundedSender<Command>>,
-    live: RefCell<Rc<Arc<Live>>>,
+    live: RefCell<Lease>,
     clients: RefCell<Clients>,
     orphans: RefCell<Vec<(Call, Arc<Cell>)>>,
     orphaned: Notify,
@@ -164,7 +167,7 @@ impl Worker {
     }
 
     /// The plan in force, for a whole request.
-    pub(crate) fn live(&self) -> Rc<Arc<Live>> {
+    pub(crate) fn live(&self) -> Lease {
         Rc::clone(&self.live.borrow())
     }
 

@@ -183,7 +183,8 @@ fn connection_pool(pool: &Object<'_>) -> Pool {
             let second = Duration::from_secs(1);
             let part = |name| keepalive.duration(name, second).map(|length| length.value);
             let (time, interval) = (part("time"), part("interval"));
-            let probes = keepalive.number("probes", 0, 127).map(|probes| probes.value as u32).filter(|probes| *probes > 0);
+            let probes =
+                keepalive.number("probes", 0, 127).map(|probes| probes.value as u32).filter(|probes| *probes > 0);
             keepalive.end();
             Keepalive { time, interval, probes }
         });

@@ -101,10 +101,12 @@ fn read_tls(tls: &Object<'_>) {
     let modes = ["PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"];
     tls.word("mode", &modes.map(|mode| (mode, ())));
     tls.truth("httpsRedirect");
-    for name in ["serverCertificate", "privateKey", "caCertificates", "caCrl", "credentialName", "caCertCredentialName"] {
+    for name in ["serverCertificate", "privateKey", "caCertificates", "caCrl", "credentialName", "caCertCredentialName"]
+    {
         tls.text(name);
     }
-    for name in ["subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash", "cipherSuites", "credentialNames"] {
+    for name in ["subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash", "cipherSuites", "credentialNames"]
+    {
         tls.texts(name);
     }
     let versions = ["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"].map(|version| (version, ()));

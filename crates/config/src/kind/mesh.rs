@@ -42,7 +42,8 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
     spec.list("extensionProviders");
     spec.later(&["trustRequestOverrides", "extensionProviders"]);
     let access_log = spec.object("accessLog").and_then(|log| {
-        let format = log.word("format", &[("json", AccessLog::Json), ("text", AccessLog::Text), ("off", AccessLog::Off)]);
+        let format =
+            log.word("format", &[("json", AccessLog::Json), ("text", AccessLog::Text), ("off", AccessLog::Off)]);
         log.text("path");
         log.later(&["path"]);
         log.end();

@@ -63,7 +63,8 @@ pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
     let resolution = spec.word("resolution", &resolutions).map_or(Resolution::None, |found| found.value);
     if resolution != Resolution::Static {
         let words = "only `resolution: STATIC` is served yet: this service has no endpoints";
-        spec.sink.add(spec.problem(Code::NotEnforced, "resolution", words).hint("list the addresses under `endpoints`"));
+        spec.sink
+            .add(spec.problem(Code::NotEnforced, "resolution", words).hint("list the addresses under `endpoints`"));
     }
     spec.word("location", &[("MESH_EXTERNAL", ()), ("MESH_INTERNAL", ())]);
     for name in ["addresses", "subjectAltNames", "exportTo"] {
@@ -83,7 +84,8 @@ pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
         let words = "`endpoints` and `workloadSelector` exclude each other";
         spec.sink.add(spec.problem(Code::Conflict, "workloadSelector", words));
     }
-    let endpoints = spec.objects("endpoints").filter_map(|endpoint| workload(&endpoint, namespace, resolution)).collect();
+    let endpoints =
+        spec.objects("endpoints").filter_map(|endpoint| workload(&endpoint, namespace, resolution)).collect();
     spec.end();
     ServiceEntry { namespace: namespace.to_owned(), hosts, ports, resolution, endpoints, selector, place: spec.place() }
 }
@@ -127,7 +129,8 @@ pub fn workload(spec: &Object<'_>, namespace: &str, resolution: Resolution) -> O
     if ip.is_none() && resolution == Resolution::Static {
         let socket = address.value.parse::<SocketAddr>().is_ok();
         let words = format!("`{}` is not an IP address, and the resolution is STATIC", address.value);
-        let hint = if socket { "the port belongs into `ports`" } else { "name an IP address, or use `resolution: DNS`" };
+        let hint =
+            if socket { "the port belongs into `ports`" } else { "name an IP address, or use `resolution: DNS`" };
         spec.sink.add(Problem::new(Code::Value, address.place.clone(), words).hint(hint));
     }
     Some(Workload { namespace: namespace.to_owned(), address, ip, ports, labels, weight, name: String::new() })

@@ -37,7 +37,10 @@ pub struct HttpRule {
 pub enum Action {
     Route(Vec<Weighted>),
     Redirect(Redirect),
-    Direct { status: u16, body: Vec<u8> },
+    Direct {
+        status: u16,
+        body: Vec<u8>,
+    },
     /// What was written cannot be used; a problem says why.
     Broken,
 }
@@ -51,14 +54,17 @@ pub struct HttpMatch {
     pub method: Option<At<StringMatch>>,
     pub authority: Option<At<StringMatch>>,
     /// `None` = presence.
-    pub headers: Vec<(String, Option<At<StringMatch>>)>,
-    pub without_headers: Vec<(String, Option<At<StringMatch>>)>,
-    pub query: Vec<(String, Option<At<StringMatch>>)>,
+    pub headers: Vec<Named>,
+    pub without_headers: Vec<Named>,
+    pub query: Vec<Named>,
     pub port: Option<u16>,
     pub source_labels: Vec<(String, String)>,
     pub source_namespace: Option<String>,
     pub gateways: Vec<String>,
 }
+
+/// A condition on a named header or parameter; `None` = presence.
+pub type Named = (String, Option<At<StringMatch>>);
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum StringMatch {
@@ -152,7 +158,14 @@ pub fn virtual_service(spec: &Object<'_>, namespace: &str, name: &str) -> Virtua
     spec.texts("exportTo");
     spec.later(&["tcp", "tls", "exportTo"]);
     spec.end();
-    VirtualService { namespace: namespace.to_owned(), name: name.to_owned(), hosts, gateways, http, place: spec.place() }
+    VirtualService {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        hosts,
+        gateways,
+        http,
+        place: spec.place(),
+    }
 }
 
 fn http_rule(rule: &Object<'_>) -> HttpRule {
@@ -176,7 +189,16 @@ fn http_rule(rule: &Object<'_>) -> HttpRule {
     rule.fraction("mirrorPercent", 0.0, 100.0);
     rule.fraction("mirror_percent", 0.0, 100.0);
     rule.object("mirrorPercentage");
-    rule.later(&["fault", "mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", "corsPolicy", "delegate"]);
+    rule.later(&[
+        "fault",
+        "mirror",
+        "mirrors",
+        "mirrorPercent",
+        "mirror_percent",
+        "mirrorPercentage",
+        "corsPolicy",
+        "delegate",
+    ]);
     rule.end();
     HttpRule { name, matches, action, timeout, retries, headers, rewrite, place: rule.place() }
 }
@@ -266,7 +288,7 @@ fn http_match(block: &Object<'_>) -> HttpMatch {
     out
 }
 
-fn string_matches(block: &Object<'_>, name: &'static str) -> Vec<(String, Option<At<StringMatch>>)> {
+fn string_matches(block: &Object<'_>, name: &'static str) -> Vec<Named> {
     let read = |(key, node): &(crate::yaml::Key, Node)| {
         if key.text.is_empty() {
             let words = format!("`{name}` has an empty name");
@@ -282,7 +304,8 @@ fn string_matches(block: &Object<'_>, name: &'static str) -> Vec<(String, Option
 }
 
 fn string_match(written: &Object<'_>) -> Option<At<StringMatch>> {
-    let kinds: [(&'static str, fn(String) -> StringMatch); 3] =
+    type Make = fn(String) -> StringMatch;
+    let kinds: [(&'static str, Make); 3] =
         [("exact", StringMatch::Exact), ("prefix", StringMatch::Prefix), ("regex", StringMatch::Regex)];
     let mut found = None;
     for (name, make) in kinds {
@@ -303,7 +326,11 @@ fn string_match(written: &Object<'_>) -> Option<At<StringMatch>> {
         && pattern != "*"
         && let Err(why) = compile_regex(pattern)
     {
-        written.sink.add(Problem::new(Code::Regex, place.clone(), format!("`{pattern}` is not a regular expression: {why}")));
+        written.sink.add(Problem::new(
+            Code::Regex,
+            place.clone(),
+            format!("`{pattern}` is not a regular expression: {why}"),
+        ));
         return None;
     }
     found
@@ -372,7 +399,8 @@ fn base64(text: &str) -> Option<Vec<u8>> {
     }
     let (mut bits, mut held) = (0u32, 0);
     for byte in digits.bytes() {
-        let value = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|c| *c == byte)?;
+        let value =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|c| *c == byte)?;
         bits = bits << 6 | value as u32;
         held += 6;
         if held >= 8 {
@@ -431,7 +459,8 @@ fn operations(side: &Object<'_>, verb: &'static str) -> Vec<(String, String)> {
     for (key, node) in side.map(verb) {
         let Some(value) = text(node, verb, side.sink) else { continue };
         let name = key.text.to_ascii_lowercase();
-        let token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&b));
+        let token =
+            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&b));
         let clean = !value.value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
         let pseudo = name.starts_with(':') && name != ":authority";
         if !token || !clean || pseudo {

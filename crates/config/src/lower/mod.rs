@@ -56,7 +56,9 @@ pub fn compile(bundle: &Bundle) -> (Plan, Vec<Problem>) {
         problems.extend(sink.take());
     }
     let plan = lower(words, bundle, &mut problems);
-    problems.sort_by(|a, b| (&a.place.file, a.place.line, a.place.column).cmp(&(&b.place.file, b.place.line, b.place.column)));
+    problems.sort_by(|a, b| {
+        (&a.place.file, a.place.line, a.place.column).cmp(&(&b.place.file, b.place.line, b.place.column))
+    });
     problems.dedup();
     (plan, problems)
 }
@@ -147,8 +149,12 @@ impl Words {
     fn is_duplicate(&mut self, document: &Document<'_>, sink: &Sink) -> bool {
         let key = (document.kind.name, document.namespace.clone(), document.name.clone());
         if let Some(first) = self.seen.get(&key) {
-            let words = format!("{} `{}` stands at {first} already: this one is ignored", document.kind.name, document.name);
-            sink.add(Problem::new(Code::DuplicateResource, document.place.clone(), words).hint("rename or remove one of them"));
+            let words =
+                format!("{} `{}` stands at {first} already: this one is ignored", document.kind.name, document.name);
+            sink.add(
+                Problem::new(Code::DuplicateResource, document.place.clone(), words)
+                    .hint("rename or remove one of them"),
+            );
             return true;
         }
         self.seen.insert(key, document.place.clone());

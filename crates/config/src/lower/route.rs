@@ -129,7 +129,12 @@ fn target(written: &Weighted, namespace: &str, clusters: &mut Clusters<'_>, prob
         Ok(index) => {
             let ports = &clusters.graph.services[service].ports;
             if written.port.is_none() && ports.len() > 1 {
-                let words = format!("`{}` has {} ports and none is named: {} is used", host.value, ports.len(), ports[0].number);
+                let words = format!(
+                    "`{}` has {} ports and none is named: {} is used",
+                    host.value,
+                    ports.len(),
+                    ports[0].number
+                );
                 let hint = "name one by `port: { number: … }`";
                 problems.push(Problem::new(Code::AmbiguousPort, host.place.clone(), words).hint(hint));
             }

@@ -8,14 +8,13 @@ use crate::graph::canonical;
 use crate::kind::gateway::{Gateway as Words, Server};
 use crate::kind::virtual_service::{HttpMatch, VirtualService};
 use crate::problem::{Code, Problem};
+use std::collections::hash_map::Entry as Entry_;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use weir_policy::place::Place;
 use weir_policy::plan::Gateway;
-use weir_policy::route::{
-    Action, Destination, Entry, Forward, HeaderEdits, Match, Route, Table, Target, VirtualHost,
-};
+use weir_policy::route::{Action, Destination, Entry, Forward, HeaderEdits, Match, Route, Table, Target, VirtualHost};
 use weir_policy::timeout;
 
 /// The rules of one host, as they are put together from several documents.
@@ -59,8 +58,8 @@ pub fn outbound(
     for index in 0..clusters.graph.services.len() {
         let service = &clusters.graph.services[index];
         let key = canonical(&service.host, &service.namespace);
-        if !known.contains_key(&key) {
-            known.insert(key, hosts.len());
+        if let Entry_::Vacant(place) = known.entry(key) {
+            place.insert(hosts.len());
             let (patterns, name, first) = (service.aliases(namespace), service.host.clone(), service.place.clone());
             let rules = default_rules(index, clusters);
             hosts.push(Host { patterns, name, rules, first });
@@ -110,7 +109,10 @@ fn add(
         }
         Some(index) => {
             let earlier = &mut hosts[*index];
-            let words = format!("`{}` has a VirtualService at {} already: the rules are put together", host.value, earlier.first);
+            let words = format!(
+                "`{}` has a VirtualService at {} already: the rules are put together",
+                host.value, earlier.first
+            );
             let hint = "Istio's sidecars use only one of them: write them as one";
             problems.push(Problem::new(Code::SeveralServices, host.place.clone(), words).hint(hint));
             earlier.rules.extend(rules);
@@ -132,7 +134,8 @@ fn entries(
     for (index, rule) in of.http.iter().enumerate() {
         let Some(then) = route::lower(rule, index, of, clusters, problems) else { continue };
         if let Some(before) = out.iter().find(|rule| rule.open) {
-            let words = format!("this rule is never reached: the one at {} matches every request", before.entry.then.place);
+            let words =
+                format!("this rule is never reached: the one at {} matches every request", before.entry.then.place);
             problems.push(Problem::new(Code::Unreachable, rule.place.clone(), words).hint("move it before that one"));
         }
         if rule.matches.is_empty() {
@@ -309,7 +312,8 @@ fn covers(pattern: &str, other: &str) -> bool {
 }
 
 fn unknown_gateways(services: &[VirtualService], gateways: &[Words], problems: &mut Vec<Problem>) {
-    let known: HashSet<String> = gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace, gateway.name)).collect();
+    let known: HashSet<String> =
+        gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace, gateway.name)).collect();
     for of in services {
         for gateway in of.gateways.iter().filter(|gateway| gateway.value != "mesh") {
             if !known.contains(&qualified(&gateway.value, &of.namespace)) {

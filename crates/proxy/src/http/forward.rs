@@ -8,24 +8,24 @@
 //! ```
 //! Does not: hold policies; `weir_policy::call` has the order of their questions.
 
+use super::answer::{Refused, answer_direct, answer_redirect, bad_path, refuse, refuse_now, refuse_old};
+use super::carrier::{Carrier, Guard};
 use super::exchange::Exchange;
 use super::headers::{self, Ask, Delivery, Persistence, Tell};
 use super::relay::{Relay, Relayed};
-use super::reply::{self, Method, Overloaded, Reply};
 use super::upload::{Keep, Trailers, Upload};
 use crate::buffer::{Scratch, Way};
 use crate::http::serve::Client;
-use crate::mesh::{Cell, Door, Live};
+use crate::mesh::{Door, Live};
 use crate::record::{Asked, Record, sent_request_id};
 use crate::upstream::pool::{self, Link};
-use crate::worker::Worker;
+use crate::worker::{Lease, Worker};
 use std::rc::Rc;
 use std::sync::Arc;
-use weir_policy::call::{Attempt, Call};
-use weir_policy::cluster::{Cluster, Draw};
-use weir_policy::drive::{Verdict, World, drive};
+use weir_policy::call::Call;
+use weir_policy::drive::{Verdict, drive};
 use weir_policy::flag::Flags;
-use weir_policy::outcome::{self, Interim, Outcome, Reached, Result as Ended};
+use weir_policy::outcome::{Interim, Reached};
 use weir_policy::plan::{ClusterIndex, Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
 use weir_policy::retry::{Idempotency, NonIdempotent};
@@ -61,15 +61,15 @@ impl Headers for Fields<'_> {
 }
 
 /// A request with all that was found out about it before it is routed.
-struct Inquiry<'a> {
-    worker: &'a Rc<Worker>,
-    live: &'a Rc<Arc<Live>>,
-    request: &'a RequestHead,
-    buf: &'a [u8],
-    facts: Facts<'a>,
-    request_id: &'a [u8],
-    record: Record,
-    persistence: Persistence,
+pub(crate) struct Inquiry<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) live: &'a Lease,
+    pub(crate) request: &'a RequestHead,
+    pub(crate) buf: &'a [u8],
+    pub(crate) facts: Facts<'a>,
+    pub(crate) request_id: &'a [u8],
+    pub(crate) record: Record,
+    pub(crate) persistence: Persistence,
 }
 
 /// Answers the request whose head is in `scratch`.
@@ -201,131 +201,6 @@ fn rewrite_path(rewrite: &Rewrite, when: &route::Match, path: &[u8], out: &mut V
     route::rewritten(rewrite, when, path, out);
 }
 
-/// The wet side of one call.
-struct Carrier<'a> {
-    exchange: Exchange<'a>,
-    cell: &'a Arc<Cell>,
-    upstream: &'a Upstream,
-    ask: Ask<'a>,
-    /// Where the latest try went.
-    last: Option<std::net::SocketAddr>,
-}
-
-impl World for Carrier<'_> {
-    type Reply = Link;
-
-    fn now(&self) -> Time {
-        self.exchange.worker.now()
-    }
-
-    fn with<R>(&mut self, decide: impl FnOnce(&mut Cluster, &mut Draw<'_>) -> R) -> R {
-        self.exchange.worker.with(self.cell, decide)
-    }
-
-    async fn wait(&mut self, until: Time) -> Result<(), Refusal> {
-        self.exchange.pause(until).await.map_err(|()| Refusal::ClientGone)
-    }
-
-    async fn attempt(&mut self, attempt: &Attempt) -> (Outcome, Option<Link>) {
-        let (result, link) = self.try_once(attempt).await;
-        let exchange = &self.exchange;
-        let outcome = Outcome {
-            result,
-            reached: exchange.wrote,
-            received: exchange.upload.received,
-            body: exchange.upload.kept(),
-            interim: exchange.interim,
-        };
-        (outcome, link)
-    }
-}
-
-impl Carrier<'_> {
-    async fn try_once(&mut self, attempt: &Attempt) -> (Ended, Option<Link>) {
-        self.last = Some(attempt.address);
-        self.exchange.wrote = Reached::Nothing;
-        loop {
-            let mut link = match self.lend(attempt).await {
-                Ok(link) => link,
-                Err(ended) => return (ended, None),
-            };
-            let expected = self.expected(attempt);
-            self.exchange.write_request(&self.ask, attempt.number, expected);
-            match self.exchange.head(&mut link, &attempt.limits).await {
-                Ok(()) => {
-                    let response = &self.exchange.way.response;
-                    let ratelimited = response.fields.iter().any(|field| field.id == Name::XEnvoyRatelimited);
-                    let seen = outcome::Response { status: response.status, ratelimited };
-                    return (Ended::Response(seen), Some(link));
-                }
-                Err(ended) => {
-                    // A pooled connection that was over before our request came: take another, nothing was lost.
-                    let raced = ended == Ended::Closed && link.is_reused() && self.exchange.wrote == Reached::Nothing;
-                    pool::close(self.exchange.worker, link);
-                    if !raced || self.exchange.upload.kept() == outcome::Body::NotKept {
-                        return (ended, None);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A connection, unless the client leaves or the time is up first.
-    async fn lend(&mut self, attempt: &Attempt) -> Result<Link, Ended> {
-        let worker = self.exchange.worker;
-        if let Some(link) =
-            pool::take_idle(worker, self.cell, attempt.endpoint, attempt.address, &self.upstream.connection)
-        {
-            return Ok(link);
-        }
-        let lending = pool::lend(worker, self.cell, attempt.endpoint, attempt.address, &self.upstream.connection);
-        self.exchange.unless_over(lending, &attempt.limits).await
-    }
-
-    /// `x-envoy-expected-rq-timeout-ms`: what is left for this try.
-    fn expected(&self, attempt: &Attempt) -> Option<u64> {
-        let rules = attempt.limits.rules;
-        let left = rules.whole.map(|whole| match self.exchange.upload.received {
-            Some(received) => whole.saturating_sub(attempt.limits.began.since(received)),
-            None => whole,
-        });
-        let shorter = match (left, rules.per_try) {
-            (Some(left), Some(per_try)) => Some(left.min(per_try)),
-            (left, per_try) => left.or(per_try),
-        };
-        shorter.map(|length| u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
-/// A call that is under way; however it is dropped, it is ended.
-struct Guard<'a> {
-    call: Option<Call>,
-    worker: &'a Rc<Worker>,
-    cell: &'a Arc<Cell>,
-}
-
-impl Guard<'_> {
-    /// The call ended in order.
-    fn end(&mut self) {
-        if let Some(mut call) = self.call.take()
-            && !call.over()
-        {
-            let now = self.worker.now();
-            self.worker.with(self.cell, |cluster, _| call.ended(cluster, now));
-        }
-    }
-}
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if let Some(call) = self.call.take()
-            && !call.over()
-        {
-            self.worker.orphan(call, Arc::clone(self.cell));
-        }
-    }
-}
-
 /// Carries the request out by the policies of its destination, and passes the answer on.
 #[expect(
     clippy::too_many_arguments,
@@ -408,7 +283,7 @@ async fn send(
             let next = relay(&mut exchange, link, &mut record, upstream, &way, settings.compatibility).await;
             guard.end();
             record.received = exchange.upload.bytes;
-            record.finish(worker, Some(&asked), &[]);
+            record.finish(worker, Some(&asked));
             next
         }
         Verdict::Refused(why) => {
@@ -518,162 +393,4 @@ fn note_end(record: &mut Record, relayed: Relayed) {
     };
     record.flags = record.flags.with(flags);
     record.details = details;
-}
-
-/// A refusal and what the connection's state makes of it.
-struct Refused {
-    why: Refusal,
-    persistence: Persistence,
-    unread: bool,
-}
-
-async fn refuse_now(
-    worker: &Rc<Worker>,
-    client: &mut Client,
-    way: &mut Way,
-    mut record: Record,
-    asked: &Asked<'_>,
-    refused: Refused,
-) -> Next {
-    let Refused { why, persistence, unread } = refused;
-    record.reason = Some(why);
-    record.status = why.status();
-    record.details = reply::details(why);
-    record.flags = record.flags.with(why.flags());
-    if why == Refusal::ClientGone {
-        record.finish(worker, Some(asked), &[]);
-        return Next::Close;
-    }
-    let mut words = std::mem::take(&mut way.kept);
-    words.clear();
-    reply::words(why, record.attempts, &mut words);
-    let overloaded = (why == Refusal::Overflow).then_some(Overloaded);
-    let reply = Reply { status: why.status(), body: &words, reason: why.word(), overloaded, ..Reply::default() };
-    way.down.clear();
-    reply::write_reply(worker, &mut way.down, &reply, persistence, method(asked));
-    record.sent = words.len() as u64;
-    way.kept = words;
-    let next = match persistence {
-        _ if unread => Next::Linger,
-        Persistence::Close => Next::Close,
-        Persistence::Keep | Persistence::KeepOld => Next::Request,
-    };
-    let next = reply::send(client, &way.down, next).await;
-    record.finish(worker, Some(asked), &[]);
-    next
-}
-
-fn method(asked: &Asked<'_>) -> Method {
-    if asked.request.method.of(asked.buf) == b"HEAD" { Method::Head } else { Method::Other }
-}
-
-/// Refuses before any upstream was asked. A body that may follow is not read: the connection is closed.
-async fn refuse(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, why: Refusal) -> Next {
-    let Inquiry { worker, request, buf, request_id, record, persistence, .. } = inquiry;
-    let asked = Asked { request, buf, request_id };
-    let (persistence, unread) = after_local(request, persistence);
-    refuse_now(worker, client, way, record, &asked, Refused { why, persistence, unread }).await
-}
-
-/// A local answer does not read the request's body, so the connection cannot go on behind one.
-const fn after_local(request: &RequestHead, persistence: Persistence) -> (Persistence, bool) {
-    match request.framing {
-        Framing::None | Framing::Length(0) => (persistence, false),
-        _ => (Persistence::Close, true),
-    }
-}
-
-async fn answer_redirect(
-    inquiry: Inquiry<'_>,
-    client: &mut Client,
-    way: &mut Way,
-    route: &Arc<Route>,
-    redirect: &route::Redirect,
-) -> Next {
-    let mut location = std::mem::take(&mut way.kept);
-    location.clear();
-    route::location(redirect, &inquiry.facts, &mut location);
-    let reply = Reply { status: redirect.status, location: Some(&location), ..Reply::default() };
-    let next = answer(inquiry, client, way, route, reply).await;
-    way.kept = location;
-    next
-}
-
-async fn answer_direct(
-    inquiry: Inquiry<'_>,
-    client: &mut Client,
-    way: &mut Way,
-    route: &Arc<Route>,
-    direct: &route::Direct,
-) -> Next {
-    let reply = Reply { status: direct.status, body: &direct.body, ..Reply::default() };
-    answer(inquiry, client, way, route, reply).await
-}
-
-/// Sends an answer that the configuration asks for.
-async fn answer(
-    inquiry: Inquiry<'_>,
-    client: &mut Client,
-    way: &mut Way,
-    route: &Arc<Route>,
-    reply: Reply<'_>,
-) -> Next {
-    let Inquiry { worker, request, buf, request_id, mut record, persistence, .. } = inquiry;
-    let asked = Asked { request, buf, request_id };
-    let (persistence, unread) = after_local(request, persistence);
-    record.route = Some(Arc::clone(&route.name));
-    record.status = reply.status;
-    record.details = "direct_response";
-    record.sent = reply.body.len() as u64;
-    let mut fields = Vec::new();
-    headers::add(&mut fields, &[&route.headers.response]);
-    way.down.clear();
-    let reply = Reply { fields: &fields, ..reply };
-    reply::write_reply(worker, &mut way.down, &reply, persistence, method(&asked));
-    let next = match persistence {
-        _ if unread => Next::Linger,
-        Persistence::Close => Next::Close,
-        Persistence::Keep | Persistence::KeepOld => Next::Request,
-    };
-    let next = reply::send(client, &way.down, next).await;
-    record.finish(worker, Some(&asked), &[]);
-    next
-}
-
-/// HTTP/1.0 under compatibility istio.
-async fn refuse_old(
-    worker: &Rc<Worker>,
-    client: &mut Client,
-    way: &mut Way,
-    record: Record,
-    asked: &Asked<'_>,
-) -> Next {
-    refuse_protocol(worker, client, way, record, asked, 426).await
-}
-
-/// A path that has no one meaning.
-async fn bad_path(worker: &Rc<Worker>, client: &mut Client, way: &mut Way, record: Record, asked: &Asked<'_>) -> Next {
-    worker.mesh.registry.malformed("path");
-    refuse_protocol(worker, client, way, record, asked, 400).await
-}
-
-async fn refuse_protocol(
-    worker: &Rc<Worker>,
-    client: &mut Client,
-    way: &mut Way,
-    mut record: Record,
-    asked: &Asked<'_>,
-    status: u16,
-) -> Next {
-    record.status = status;
-    record.flags = Flags::CLIENT_PROTOCOL;
-    record.details = "low_version";
-    let body = weir_wire::write::reason(status).as_bytes();
-    record.sent = body.len() as u64;
-    way.down.clear();
-    let reply = Reply { status, body, reason: "bad_request", ..Reply::default() };
-    reply::write_reply(worker, &mut way.down, &reply, Persistence::Close, method(asked));
-    let next = reply::send(client, &way.down, Next::Linger).await;
-    record.finish(worker, Some(asked), &[]);
-    next
 }

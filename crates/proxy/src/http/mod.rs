@@ -1,5 +1,7 @@
 //! HTTP/1.1: one client connection, one request, its two halves.
 
+pub(crate) mod answer;
+pub(crate) mod carrier;
 pub(crate) mod exchange;
 pub(crate) mod forward;
 pub(crate) mod headers;

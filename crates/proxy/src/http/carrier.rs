@@ -1,0 +1,144 @@
+//! The wet side of one call: what `drive` asks of the world, done with sockets and pools.
+//!
+//! Does not: decide; the steps come from `weir_policy::call`.
+
+use super::exchange::Exchange;
+use super::headers::Ask;
+use crate::mesh::Cell;
+use crate::upstream::pool::{self, Link};
+use crate::worker::Worker;
+use std::rc::Rc;
+use std::sync::Arc;
+use weir_policy::call::{Attempt, Call};
+use weir_policy::cluster::{Cluster, Draw};
+use weir_policy::drive::World;
+use weir_policy::outcome::{self, Outcome, Reached, Result as Ended};
+use weir_policy::plan::Upstream;
+use weir_policy::refusal::Refusal;
+use weir_policy::time::Time;
+use weir_wire::Name;
+
+/// The wet side of one call.
+pub(crate) struct Carrier<'a> {
+    pub(crate) exchange: Exchange<'a>,
+    pub(crate) cell: &'a Arc<Cell>,
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) ask: Ask<'a>,
+    /// Where the latest try went.
+    pub(crate) last: Option<std::net::SocketAddr>,
+}
+
+impl World for Carrier<'_> {
+    type Reply = Link;
+
+    fn now(&self) -> Time {
+        self.exchange.worker.now()
+    }
+
+    fn with<R>(&mut self, decide: impl FnOnce(&mut Cluster, &mut Draw<'_>) -> R) -> R {
+        self.exchange.worker.with(self.cell, decide)
+    }
+
+    async fn wait(&mut self, until: Time) -> Result<(), Refusal> {
+        self.exchange.pause(until).await.map_err(|()| Refusal::ClientGone)
+    }
+
+    async fn attempt(&mut self, attempt: &Attempt) -> (Outcome, Option<Link>) {
+        let (result, link) = self.try_once(attempt).await;
+        let exchange = &self.exchange;
+        let outcome = Outcome {
+            result,
+            reached: exchange.wrote,
+            received: exchange.upload.received,
+            body: exchange.upload.kept(),
+            interim: exchange.interim,
+        };
+        (outcome, link)
+    }
+}
+
+impl Carrier<'_> {
+    async fn try_once(&mut self, attempt: &Attempt) -> (Ended, Option<Link>) {
+        self.last = Some(attempt.address);
+        self.exchange.wrote = Reached::Nothing;
+        loop {
+            let mut link = match self.lend(attempt).await {
+                Ok(link) => link,
+                Err(ended) => return (ended, None),
+            };
+            let expected = self.expected(attempt);
+            self.exchange.write_request(&self.ask, attempt.number, expected);
+            match self.exchange.head(&mut link, &attempt.limits).await {
+                Ok(()) => {
+                    let response = &self.exchange.way.response;
+                    let ratelimited = response.fields.iter().any(|field| field.id == Name::XEnvoyRatelimited);
+                    let seen = outcome::Response { status: response.status, ratelimited };
+                    return (Ended::Response(seen), Some(link));
+                }
+                Err(ended) => {
+                    // A pooled connection that was over before our request came: take another, nothing was lost.
+                    let raced = ended == Ended::Closed && link.is_reused() && self.exchange.wrote == Reached::Nothing;
+                    pool::close(self.exchange.worker, link);
+                    if !raced || self.exchange.upload.kept() == outcome::Body::NotKept {
+                        return (ended, None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection, unless the client leaves or the time is up first.
+    async fn lend(&mut self, attempt: &Attempt) -> Result<Link, Ended> {
+        let worker = self.exchange.worker;
+        if let Some(link) =
+            pool::take_idle(worker, self.cell, attempt.endpoint, attempt.address, &self.upstream.connection)
+        {
+            return Ok(link);
+        }
+        let lending = pool::lend(worker, self.cell, attempt.endpoint, attempt.address, &self.upstream.connection);
+        self.exchange.unless_over(lending, &attempt.limits).await
+    }
+
+    /// `x-envoy-expected-rq-timeout-ms`: what is left for this try.
+    fn expected(&self, attempt: &Attempt) -> Option<u64> {
+        let rules = attempt.limits.rules;
+        let left = rules.whole.map(|whole| match self.exchange.upload.received {
+            Some(received) => whole.saturating_sub(attempt.limits.began.since(received)),
+            None => whole,
+        });
+        let shorter = match (left, rules.per_try) {
+            (Some(left), Some(per_try)) => Some(left.min(per_try)),
+            (left, per_try) => left.or(per_try),
+        };
+        shorter.map(|length| u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A call that is under way; however it is dropped, it is ended.
+pub(crate) struct Guard<'a> {
+    pub(crate) call: Option<Call>,
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) cell: &'a Arc<Cell>,
+}
+
+impl Guard<'_> {
+    /// The call ended in order.
+    pub(crate) fn end(&mut self) {
+        if let Some(mut call) = self.call.take()
+            && !call.over()
+        {
+            let now = self.worker.now();
+            self.worker.with(self.cell, |cluster, _| call.ended(cluster, now));
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take()
+            && !call.over()
+        {
+            self.worker.orphan(call, Arc::clone(self.cell));
+        }
+    }
+}
