@@ -418,7 +418,7 @@ impl Facts {
                     if facts.length.is_some() {
                         return Err(Malformed::ContentLength);
                     }
-                    facts.length = Some(number(value).ok_or(Malformed::ContentLength)?);
+                    facts.length = Some(scan::number(value).ok_or(Malformed::ContentLength)?);
                 }
                 Name::TransferEncoding => {
                     facts.coding = Some(match facts.coding {
@@ -487,15 +487,4 @@ impl Connection {
             }
         }
     }
-}
-
-/// `1*DIGIT` that fits.
-fn number(value: &[u8]) -> Option<u64> {
-    if value.is_empty() {
-        return None;
-    }
-    value.iter().try_fold(0u64, |sum, byte| {
-        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
 }

@@ -32,3 +32,14 @@ pub(crate) fn is_value(bytes: &[u8]) -> bool {
 pub(crate) fn is_target(bytes: &[u8]) -> bool {
     !bytes.iter().fold(false, |bad, byte| bad | (*byte <= 0x20) | (*byte >= 0x7f) | (*byte == b'#'))
 }
+
+/// `1*DIGIT` that fits.
+pub(crate) fn number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() {
+        return None;
+    }
+    value.iter().try_fold(0u64, |sum, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    })
+}

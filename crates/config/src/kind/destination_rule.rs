@@ -1,6 +1,6 @@
 //! `DestinationRule`: how to talk to a host and its subsets.
 
-use super::virtual_service::RetryOn;
+use super::retries::RetryOn;
 use crate::decode::{At, Object};
 use crate::problem::{Code, Problem};
 use std::time::Duration;
@@ -311,7 +311,7 @@ pub fn retry_budget(budget: &Object<'_>) -> RetryBudget {
 }
 
 fn retry_policy(retry: &Object<'_>, budget: &mut Option<RetryBudget>) -> RetryPolicy {
-    let retry_on = super::virtual_service::retry_on(retry);
+    let retry_on = super::retries::retry_on(retry);
     let retries = retry.number("numRetries", 0, MOST).map(|number| number.value as u32);
     let per_try = length(retry, "perTryTimeout");
     let (mut base, mut max) = (None, None);

@@ -1,7 +1,7 @@
 //! `Mesh`: mesh-wide defaults (ours; Istio's MeshConfig names where one exists).
 
 use super::destination_rule::{RetryBudget, retry_budget};
-use super::virtual_service::{Retries, retries};
+use super::retries::{Retries, retries};
 use crate::decode::{At, Object};
 use crate::problem::{Code, Problem};
 use std::time::Duration;

@@ -3,5 +3,6 @@
 pub mod destination_rule;
 pub mod gateway;
 pub mod mesh;
+pub mod retries;
 pub mod service_entry;
 pub mod virtual_service;

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::kind::destination_rule::RetryPolicy;
-use crate::kind::virtual_service::Retries;
+use crate::kind::retries::Retries;
 use std::time::Duration;
 use weir_policy::plan::Compatibility;
 use weir_policy::retry::{BackOff, NonIdempotent, Previous, Rules};
