@@ -69,9 +69,10 @@ fn two_hundred_versions_under_load_lose_nothing() {
     assert!(requests >= VERSIONS, "{requests} requests");
     eventually("all connections are gone", || weir.connections() == 0);
     // Idle upstream connections stay pooled; they are not leaks.
+    // Threads of the admin address come and go with its requests, so there may be fewer.
     eventually("descriptors and threads are as before", || {
         let after = weir.resources();
-        after.threads == before.threads && after.descriptors <= before.descriptors + CLIENTS + 2
+        after.threads <= before.threads && after.descriptors <= before.descriptors + CLIENTS + 2
     });
 }
 

@@ -1,0 +1,236 @@
+//! What documents become: the plan and the problems, for small meshes.
+
+#![allow(clippy::expect_used, reason = "this is a test")]
+
+use std::time::Duration;
+use weir_config::{Bundle, Code, Options, Problem, Severity, Text, compile};
+use weir_policy::budget;
+use weir_policy::plan::{Compatibility, Plan};
+use weir_policy::retry::{Conditions, NonIdempotent, Rules};
+use weir_policy::route::{Action, Destination, Target};
+
+const SERVICE: &str = "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: app }
+spec:
+  hosts: [app.test]
+  resolution: STATIC
+  ports: [{ number: 80, name: http, protocol: HTTP }]
+  endpoints:
+  - { address: 10.0.0.1, labels: { version: v1 } }
+  - { address: 10.0.0.2, labels: { version: v2 }, ports: { http: 8080 } }
+";
+
+fn document(kind: &str, spec: &str) -> String {
+    format!("---\napiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{ name: it }}\nspec: {spec}\n")
+}
+
+fn route(rest: &str) -> String {
+    document(
+        "VirtualService",
+        &format!("{{ hosts: [app.test], http: [{{ route: [{{ destination: {{ host: app.test }} }}]{rest} }}] }}"),
+    )
+}
+
+fn rule(policy: &str) -> String {
+    document("DestinationRule", &format!("{{ host: app.test, trafficPolicy: {policy} }}"))
+}
+
+fn compiled_as(text: &str, compatibility: Compatibility) -> (Plan, Vec<Problem>) {
+    let texts = vec![Text { name: "t.yaml".into(), text: format!("{SERVICE}{text}") }];
+    compile(&Bundle { texts, options: Options { compatibility: Some(compatibility), ..Options::default() } })
+}
+
+fn plan(text: &str) -> Plan {
+    let (plan, problems) = compiled_as(text, Compatibility::Weir);
+    let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    plan
+}
+
+fn codes(text: &str) -> Vec<Code> {
+    compiled_as(text, Compatibility::Weir).1.into_iter().map(|problem| problem.code).collect()
+}
+
+fn destination(plan: &Plan) -> &Destination {
+    let host = plan.outbound.hosts().iter().find(|host| &*host.name == "app.test").expect("the host");
+    match &host.entries[0].then.action {
+        Action::Forward(forward) => &forward.destinations[0],
+        other => panic!("{other:?}"),
+    }
+}
+
+fn retry(plan: &Plan) -> Rules {
+    destination(plan).retry.as_deref().expect("retries").clone()
+}
+
+#[test]
+fn without_retries_the_default_policy_holds_and_a_503_is_not_in_it() {
+    for text in [String::new(), route("")] {
+        let rules = retry(&plan(&text));
+        assert_eq!((rules.attempts, rules.on, rules.codes), (2, Conditions::istio_default(), vec![]));
+        assert_eq!(rules.non_idempotent, NonIdempotent::Guard);
+    }
+    let (istio, _) = compiled_as("", Compatibility::Istio);
+    assert_eq!(retry(&istio).non_idempotent, NonIdempotent::Retry);
+    assert_eq!(istio.clusters[0].budget, budget::Rules::Off);
+    assert_eq!(plan("").clusters[0].budget, budget::Rules::Default);
+}
+
+#[test]
+fn retries_as_written() {
+    assert!(destination(&plan(&route(", retries: { attempts: 0 }"))).retry.is_none());
+    let rules = retry(&plan(&route(", retries: { attempts: 5, retryOn: \"5xx,404,reset,503\", backoff: 100ms }")));
+    assert_eq!((rules.attempts, rules.codes.as_slice()), (5, &[404, 503][..]));
+    assert!(
+        rules.on.has(Conditions::STATUS_CODES) && rules.on.has(Conditions::FIVE_XX) && rules.on.has(Conditions::RESET)
+    );
+    assert_eq!((rules.back_off.base, rules.back_off.max), (Duration::from_millis(100), Duration::from_secs(1)));
+    for refused in ["5xx, reset", "5xx,", "sometimes", "1000"] {
+        assert_eq!(
+            codes(&route(&format!(", retries: {{ attempts: 1, retryOn: \"{refused}\" }}"))),
+            [Code::Value],
+            "{refused}"
+        );
+    }
+    assert_eq!(codes(&route(", retries: { attempts: 0, perTryTimeout: 1s }")), [Code::Conflict]);
+    assert_eq!(codes(&route(", retries: { attempts: 0, backoff: 1s }")), []);
+}
+
+#[test]
+fn a_destinations_retry_policy_is_the_routes_default() {
+    let policy = rule(
+        "{ retryPolicy: { retryOn: \"5xx\", numRetries: 3, retryBackOff: { baseInterval: 1s, maxInterval: 10s } } }",
+    );
+    let rules = retry(&plan(&policy));
+    assert_eq!((rules.attempts, rules.back_off.max), (3, Duration::from_secs(10)));
+    let own = policy + &route(", retries: { attempts: 7 }").replace("name: it", "name: own");
+    assert_eq!(retry(&plan(&own)).attempts, 7);
+    assert_eq!(codes(&own), [Code::NotInIstio]);
+}
+
+#[test]
+fn timeouts() {
+    let limits = destination(&plan(&route(", timeout: 5s, retries: { attempts: 1, perTryTimeout: 2s }"))).timeout;
+    assert_eq!((limits.whole, limits.per_try), (Some(Duration::from_secs(5)), Some(Duration::from_secs(2))));
+    let text = route(", timeout: 2s, retries: { attempts: 1, perTryTimeout: 2s }");
+    assert_eq!(destination(&plan(&text)).timeout.per_try, None);
+    assert_eq!(codes(&text), [Code::PerTryIgnored]);
+    assert_eq!(destination(&plan(&route(", timeout: 0s"))).timeout.whole, None);
+    assert_eq!(codes(&route(", timeout: 5")), [Code::WrongType]);
+    assert_eq!(codes(&route(", timeout: -5s")), [Code::Duration]);
+}
+
+#[test]
+fn pools_and_ceilings() {
+    let upstream = plan(&rule(
+        "{ connectionPool: { tcp: { maxConnections: 10, connectTimeout: 30ms, idleTimeout: 9s }, http: { http2MaxRequests: 5, maxRetries: 3, idleTimeout: 3s, maxRequestsPerConnection: 1 } } }",
+    ))
+    .clusters[0]
+        .clone();
+    assert_eq!((upstream.inflight.connections, upstream.inflight.requests, upstream.inflight.retries), (10, 5, 3));
+    assert_eq!(upstream.inflight.pending, u32::MAX);
+    assert_eq!(upstream.connection.connect_timeout, Duration::from_millis(30));
+    assert_eq!(upstream.connection.idle_timeout, Some(Duration::from_secs(3)), "http wins over tcp");
+    assert_eq!(upstream.connection.max_requests, 1);
+    assert_eq!(codes(&rule("{ connectionPool: { http: { maxRetries: 0 } } }")), [Code::ZeroIsUnset]);
+    assert_eq!(codes(&rule("{}")), [Code::Missing]);
+    assert_eq!(codes(&rule("{ connectionPool: {} }")), [Code::Missing]);
+}
+
+#[test]
+fn endpoints_subsets_and_weights() {
+    let text = document("DestinationRule", "{ host: app.test, subsets: [{ name: v2, labels: { version: v2 } }] }")
+        + &document(
+            "VirtualService",
+            "{ hosts: [app.test], http: [{ route: [{ destination: { host: app.test, subset: v2 }, weight: 1 }, { destination: { host: app.test, subset: no }, weight: 3 }, { destination: { host: app.test }, weight: 0 }] }] }",
+        );
+    let plan = plan(&text);
+    let addresses: Vec<String> =
+        plan.clusters[1].endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();
+    assert_eq!(
+        (plan.clusters[1].name.as_ref(), addresses),
+        ("outbound|80|v2|app.test", vec!["10.0.0.2:8080".to_owned()])
+    );
+    let host = &plan.outbound.hosts()[0];
+    let Action::Forward(forward) = &host.entries[0].then.action else { panic!("a route") };
+    assert_eq!((forward.destinations.len(), forward.total_weight), (2, 4));
+    assert!(matches!(forward.destinations[1].target, Target::Unknown(_)));
+    assert_eq!(codes(&text), [Code::UnknownDestination]);
+}
+
+#[test]
+fn several_rules_are_merged_field_by_field_or_as_istio_does() {
+    let text = rule("{ connectionPool: { tcp: { maxConnections: 1 } } }")
+        + &rule(
+            "{ connectionPool: { tcp: { maxConnections: 2, connectTimeout: 7s } }, loadBalancer: { simple: RANDOM } }",
+        )
+        .replace("name: it", "name: other");
+    let (weir, problems) = compiled_as(&text, Compatibility::Weir);
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), [Code::SeveralRules]);
+    assert!(problems[0].words.contains("t.yaml:"), "names the other place: {}", problems[0].words);
+    assert_eq!(weir.clusters[0].inflight.connections, 1);
+    assert_eq!(weir.clusters[0].connection.connect_timeout, Duration::from_secs(7));
+    let (istio, _) = compiled_as(&text, Compatibility::Istio);
+    assert_eq!(istio.clusters[0].connection.connect_timeout, Duration::from_secs(10));
+}
+
+#[test]
+fn what_is_guarded_and_not_enforced_is_refused_not_passed_in_plaintext() {
+    let text = rule("{ tls: { mode: SIMPLE } }");
+    assert!(matches!(destination(&plan(&text)).target, Target::NotEnforced(_)));
+    assert_eq!(codes(&text), [Code::SecurityNotEnforced]);
+}
+
+#[test]
+fn gateways_open_http_ports_and_keep_others_closed() {
+    let text = document(
+        "Gateway",
+        "{ servers: [{ port: { number: 8080, name: a, protocol: HTTP }, hosts: [\"*\"] }, { port: { number: 8443, name: b, protocol: HTTPS }, hosts: [\"*\"] }] }",
+    ) + &document(
+        "VirtualService",
+        "{ hosts: [\"*\"], gateways: [it], http: [{ route: [{ destination: { host: app.test } }] }] }",
+    );
+    let plan = plan(&text);
+    assert_eq!(plan.gateways.iter().map(|gateway| gateway.port).collect::<Vec<_>>(), [8080]);
+    assert_eq!(plan.gateways[0].table.hosts().len(), 1);
+    assert_eq!(codes(&text), [Code::PortClosed]);
+}
+
+#[test]
+fn mistakes_of_virtual_services() {
+    let with = |spec: &str| codes(&document("VirtualService", spec));
+    assert_eq!(with("{ hosts: [\"*\"], http: [{ route: [{ destination: { host: app.test } }] }] }"), [Code::Value]);
+    assert_eq!(with("{ hosts: [a.b], http: [{}] }"), [Code::Missing]);
+    assert_eq!(
+        with("{ hosts: [a.b], http: [{ redirect: { uri: / }, route: [{ destination: { host: app.test } }] }] }"),
+        [Code::Conflict]
+    );
+    assert_eq!(
+        with("{ hosts: [a.b], http: [{ match: [{ uri: { regex: \"(\" } }], directResponse: { status: 200 } }] }"),
+        [Code::Regex]
+    );
+    assert_eq!(
+        with("{ hosts: [a.b], http: [{ directResponse: { status: 200 } }, { directResponse: { status: 201 } }] }"),
+        [Code::Unreachable]
+    );
+    assert_eq!(
+        with("{ hosts: [a.b], http: [{ route: [{ destination: { host: nowhere.test } }] }] }"),
+        [Code::UnknownDestination]
+    );
+    assert_eq!(
+        with("{ hosts: [a.b], gateways: [none], http: [{ directResponse: { status: 200 } }] }"),
+        [Code::UnknownGateway]
+    );
+}
+
+#[test]
+fn ten_thousand_services_compile_within_seconds() {
+    let mut text = String::new();
+    for number in 0..2_000 {
+        text += &document("VirtualService", &format!("{{ hosts: [h{number}.test], http: [{{ match: [{{ uri: {{ prefix: /a }} }}], route: [{{ destination: {{ host: app.test }} }}] }}] }}")).replace("name: it", &format!("name: v{number}"));
+    }
+    let (plan, problems) = compiled_as(&text, Compatibility::Weir);
+    assert!(problems.is_empty());
+    assert_eq!(plan.outbound.hosts().len(), 2_001);
+}
