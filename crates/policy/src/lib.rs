@@ -30,4 +30,5 @@ pub mod rng;
 pub mod route;
 pub mod time;
 pub mod timeout;
+pub mod trust;
 pub mod window;

@@ -10,6 +10,7 @@
 
 use crate::place::Place;
 use crate::route::Table;
+use crate::trust::Trust;
 use crate::{balance, budget, connection, inflight};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -90,6 +91,8 @@ pub struct Settings {
     pub unknown_hosts: UnknownHosts,
     pub limits: Limits,
     pub access_log: AccessLog,
+    /// Whose `x-envoy-*` request headers are obeyed.
+    pub trust: Trust,
 }
 
 /// Whose defaults hold where weir improves on Istio's. `docs/compatibility.md` has the list.
@@ -146,6 +149,7 @@ impl Default for Settings {
             unknown_hosts: UnknownHosts::Refuse,
             limits: Limits::default(),
             access_log: AccessLog::Json,
+            trust: Trust::default(),
         }
     }
 }

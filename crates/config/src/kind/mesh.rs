@@ -7,6 +7,7 @@ use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::place::Place;
 use weir_policy::plan::{AccessLog, Compatibility, Limits, UnknownHosts};
+use weir_policy::trust::Cidr;
 
 /// `Mesh.spec`.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub struct Mesh {
     pub retry_budget: Option<RetryBudget>,
     pub access_log: Option<AccessLog>,
     pub limits: Limits,
+    /// `trustRequestOverrides`.
+    pub trust: Vec<Cidr>,
     pub place: Place,
 }
 
@@ -38,9 +41,9 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
     let connect_timeout = spec.duration("connectTimeout", Duration::from_millis(1)).map(|length| length.value);
     let default_retries = spec.object("defaultHttpRetryPolicy").map(|policy| retries(&policy));
     let budget = spec.object("retryBudget").map(|budget| retry_budget(&budget));
-    spec.texts("trustRequestOverrides");
+    let trust = trust(spec);
     spec.list("extensionProviders");
-    spec.later(&["trustRequestOverrides", "extensionProviders"]);
+    spec.later(&["extensionProviders"]);
     let access_log = spec.object("accessLog").and_then(|log| {
         let format =
             log.word("format", &[("json", AccessLog::Json), ("text", AccessLog::Text), ("off", AccessLog::Off)]);
@@ -65,8 +68,22 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
         retry_budget: budget,
         access_log,
         limits,
+        trust,
         place: spec.place(),
     }
+}
+
+fn trust(spec: &Object<'_>) -> Vec<Cidr> {
+    let ranges = spec.texts("trustRequestOverrides");
+    let known = ranges.into_iter().filter_map(|At { value, place }| {
+        let range = Cidr::parse(&value);
+        if range.is_none() {
+            let words = format!("`{value}` is not a range of addresses");
+            spec.sink.add(Problem::new(Code::Value, place, words).hint("write it like 10.0.0.0/8 or 127.0.0.1"));
+        }
+        range
+    });
+    known.collect()
 }
 
 fn read_limits(written: &Object<'_>, limits: &mut Limits) {

@@ -30,6 +30,7 @@ use clusters::Clusters;
 use std::collections::HashMap;
 use weir_policy::place::Place;
 use weir_policy::plan::{Compatibility, Plan, Settings};
+use weir_policy::trust::Trust;
 
 /// Everything that was read, by kind, in the order of the documents.
 #[derive(Default)]
@@ -78,6 +79,7 @@ fn settings(mesh: Option<&Mesh>, bundle: &Bundle) -> Settings {
     let mut settings = Settings::default();
     if let Some(mesh) = mesh {
         settings.limits = mesh.limits.clone();
+        settings.trust = Trust { outbound: mesh.trust.clone(), gateways: mesh.trust.clone() };
         settings.compatibility = mesh.compatibility.unwrap_or(Compatibility::Weir);
         settings.access_log = mesh.access_log.unwrap_or(settings.access_log);
     }
