@@ -45,10 +45,16 @@ pub trait Pool {
     fn is_even(&self) -> bool;
 
     fn usable(&self, index: usize) -> Usable;
+
+    /// How many are usable.
+    fn usable_count(&self) -> usize;
+
+    /// One of the usable ones, in any fixed order; `rank` is below [`Pool::usable_count`].
+    fn nth_usable(&self, rank: usize) -> usize;
 }
 
-/// Random draws that may hit unusable endpoints before all are looked at.
-const PROBES: usize = 4;
+/// Turns that may come to unusable endpoints before only the usable ones take turns.
+const PROBES: usize = 16;
 
 /// An endpoint, or `None` when none is usable.
 pub fn pick(
@@ -70,14 +76,14 @@ pub fn pick(
 }
 
 fn pick_once(rules: Rules, pool: &impl Pool, rng: &mut Rng, cursor: &mut u64) -> Option<usize> {
-    if pool.is_empty() {
+    if pool.usable_count() == 0 {
         return None;
     }
     match rules {
         Rules::RoundRobin => round_robin(pool, cursor),
         Rules::Random => draw(pool, rng),
         Rules::LeastRequest => {
-            if pool.len() == 1 {
+            if pool.usable_count() == 1 {
                 return draw(pool, rng);
             }
             let (first, second) = (draw(pool, rng)?, draw(pool, rng)?);
@@ -91,12 +97,8 @@ fn pick_once(rules: Rules, pool: &impl Pool, rng: &mut Rng, cursor: &mut u64) ->
 fn draw(pool: &impl Pool, rng: &mut Rng) -> Option<usize> {
     let len = pool.len();
     if pool.is_even() {
-        for _ in 0..PROBES {
-            let index = if len == 1 { 0 } else { rng.below(len as u64) as usize };
-            if pool.usable(index) == Usable::Yes {
-                return Some(index);
-            }
-        }
+        let rank = if pool.usable_count() == 1 { 0 } else { rng.below(pool.usable_count() as u64) };
+        return Some(pool.nth_usable(rank as usize));
     }
     let usable = || (0..len).filter(|index| pool.usable(*index) == Usable::Yes);
     let total: u64 = usable().map(|index| u64::from(pool.weight(index))).sum();
@@ -112,7 +114,7 @@ fn draw(pool: &impl Pool, rng: &mut Rng) -> Option<usize> {
 /// The next in turn. With unequal weights a turn has as many places as the weights sum up to, spread evenly.
 fn round_robin(pool: &impl Pool, cursor: &mut u64) -> Option<usize> {
     let len = pool.len();
-    for _ in 0..len.saturating_mul(2) {
+    for _ in 0..PROBES {
         let turn = *cursor;
         *cursor = cursor.wrapping_add(1);
         let index = if pool.is_even() { (turn % len as u64) as usize } else { weighted_turn(pool, turn) };
@@ -120,7 +122,8 @@ fn round_robin(pool: &impl Pool, cursor: &mut u64) -> Option<usize> {
             return Some(index);
         }
     }
-    (0..len).find(|index| pool.usable(*index) == Usable::Yes)
+    // Most are out: take turns among the others.
+    Some(pool.nth_usable((*cursor % pool.usable_count() as u64) as usize))
 }
 
 /// Whose place `turn` is: the endpoint whose k-th place of the cycle comes there. Place k of weight w stands at
@@ -182,6 +185,14 @@ mod tests {
 
         fn usable(&self, index: usize) -> Usable {
             if self.down.contains(&index) { Usable::No } else { Usable::Yes }
+        }
+
+        fn usable_count(&self) -> usize {
+            (0..self.len()).filter(|index| !self.down.contains(index)).count()
+        }
+
+        fn nth_usable(&self, rank: usize) -> usize {
+            (0..self.len()).filter(|index| !self.down.contains(index)).nth(rank).expect("a rank")
         }
     }
 

@@ -20,6 +20,7 @@ use crate::budget;
 use crate::cluster::{Cluster, Draw, EndpointId};
 use crate::flag::Flags;
 use crate::outcome::{self, ConnectFailure, Outcome};
+use crate::outlier;
 use crate::refusal::Refusal;
 use crate::retry::{self, Idempotency, No, Previous};
 use crate::time::Time;
@@ -140,6 +141,7 @@ impl Call {
         if cluster.rules().budget == budget::Rules::Default || self.retry.is_some() {
             cluster.budget.first(now);
         }
+        cluster.tick(now);
         let step = self.attempt(cluster, draw, now);
         cluster.check(now);
         step
@@ -150,7 +152,10 @@ impl Call {
         debug_assert_eq!(self.state, State::Waiting);
         let step = match self.deadline() {
             Some(deadline) if now >= deadline => self.refuse(cluster, Refusal::Timeout),
-            _ => self.attempt(cluster, draw, now),
+            _ => {
+                cluster.tick(now);
+                self.attempt(cluster, draw, now)
+            }
         };
         cluster.check(now);
         step
@@ -164,6 +169,8 @@ impl Call {
         };
         self.received = self.received.or(outcome.received);
         self.release_retry(cluster);
+        cluster.tick(now);
+        cluster.record(endpoint, |rules| outlier::Seen::of(rules, outcome, 504), draw.rng, now);
         let step = match self.ask(cluster, outcome, now) {
             Ok(()) => {
                 self.leave(cluster, endpoint);
@@ -174,6 +181,14 @@ impl Call {
         };
         cluster.check(now);
         step
+    }
+
+    /// The answer broke off upstream, after its head: the endpoint is to blame. [`Call::ended`] follows.
+    pub fn cut(&mut self, cluster: &mut Cluster, draw: &mut Draw<'_>, now: Time) {
+        if let State::Answering(endpoint) = self.state {
+            cluster.tick(now);
+            cluster.record(endpoint, outlier::Seen::cut, draw.rng, now);
+        }
     }
 
     /// The answer was passed on to its end, or broke off, or the client left.

@@ -11,10 +11,12 @@
 use crate::balance::{self, Pool, Usable};
 use crate::budget::Budget;
 use crate::inflight::Inflight;
+use crate::outlier::{self, Change, Health, Healths, Outlier, Seen};
 use crate::plan::Upstream;
 use crate::retry::No;
 use crate::rng::Rng;
 use crate::time::Time;
+use crate::turnout::Turnout;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ struct Slot {
     active: u32,
     /// Where in `live` it stands; `None` when the plan no longer has it.
     live: Option<u32>,
+    health: Health,
 }
 
 /// See the module.
@@ -72,6 +75,9 @@ pub struct Cluster {
     /// All endpoints of the rules have the same weight.
     is_even: bool,
     free: Vec<u32>,
+    /// Which of `live` are in use.
+    turnout: Turnout,
+    outlier: Outlier,
     pub inflight: Inflight,
     pub budget: Budget,
     pub counts: Counts,
@@ -98,8 +104,16 @@ impl Pool for Live<'_> {
         self.cluster.is_even
     }
 
-    fn usable(&self, _: usize) -> Usable {
-        Usable::Yes
+    fn usable(&self, index: usize) -> Usable {
+        if self.cluster.turnout.has(index) { Usable::Yes } else { Usable::No }
+    }
+
+    fn usable_count(&self) -> usize {
+        self.cluster.turnout.count()
+    }
+
+    fn nth_usable(&self, rank: usize) -> usize {
+        self.cluster.turnout.nth(rank)
     }
 }
 
@@ -112,12 +126,15 @@ impl Cluster {
             live: Vec::new(),
             is_even: true,
             free: Vec::new(),
+            turnout: Turnout::default(),
+            outlier: Outlier::default(),
             inflight: Inflight::default(),
             budget: Budget::default(),
             counts: Counts::default(),
         };
         cluster.place(&rules);
         cluster.is_even = is_even(&rules);
+        cluster.turnout.judge(rules.outlier.as_ref());
         cluster
     }
 
@@ -133,6 +150,11 @@ impl Cluster {
         if !same {
             self.place(&rules);
         }
+        if rules.outlier.is_none() {
+            let Self { outlier, slots, turnout, .. } = self;
+            outlier.stop(&mut Fleet { slots, turnout, rules: &outlier::Rules::default() });
+        }
+        self.turnout.judge(rules.outlier.as_ref());
         self.is_even = is_even(&rules);
         std::mem::replace(&mut self.rules, rules)
     }
@@ -155,17 +177,23 @@ impl Cluster {
             live.push(index);
         }
         for (address, index) in known {
-            let slot = &self.slots[index as usize];
+            let slot = &mut self.slots[index as usize];
             debug_assert_eq!(slot.address, address);
-            if slot.live.is_none() && slot.active == 0 {
-                self.free.push(index);
+            if slot.live.is_none() {
+                // A host that is gone is forgotten, as Envoy forgets it.
+                self.outlier.forget(index, &mut slot.health);
+                if slot.active == 0 {
+                    self.free.push(index);
+                }
             }
         }
+        self.turnout =
+            Turnout::new(live.len() as u32, |place| self.slots[live[place as usize] as usize].health.is_ejected());
         self.live = live;
     }
 
     fn new_slot(&mut self, address: SocketAddr) -> u32 {
-        let slot = Slot { address, active: 0, live: None };
+        let slot = Slot { address, active: 0, live: None, health: Health::default() };
         match self.free.pop() {
             Some(index) => {
                 self.slots[index as usize] = slot;
@@ -189,6 +217,48 @@ impl Cluster {
             let slot = &self.slots[slot as usize];
             (slot.address, slot.active)
         })
+    }
+
+    /// The detector's view of each endpoint of the rules: for metrics and tests.
+    pub fn healths(&self) -> impl Iterator<Item = (SocketAddr, &Health)> {
+        self.live.iter().map(|&slot| {
+            let slot = &self.slots[slot as usize];
+            (slot.address, &slot.health)
+        })
+    }
+
+    /// The detector as a whole.
+    pub const fn outlier(&self) -> &Outlier {
+        &self.outlier
+    }
+
+    /// When [`Cluster::tick`] next has something to do, if nothing else happens before.
+    pub fn due(&self) -> Option<Time> {
+        self.outlier.due()
+    }
+
+    /// Makes up for what was due until now: ejected endpoints return. Calls do it themselves.
+    pub fn tick(&mut self, now: Time) {
+        let Self { rules, outlier, slots, turnout, .. } = self;
+        let Some(rules) = &rules.outlier else { return };
+        outlier.begin(rules, now);
+        outlier.tick(rules, &mut Fleet { slots, turnout, rules }, now);
+    }
+
+    /// What a try at `endpoint` came to, for the detector.
+    pub(crate) fn record(
+        &mut self,
+        endpoint: EndpointId,
+        seen: impl Fn(&outlier::Rules) -> Seen,
+        rng: &mut Rng,
+        now: Time,
+    ) {
+        let Self { rules, outlier, slots, turnout, .. } = self;
+        let Some(rules) = &rules.outlier else { return };
+        if slots[endpoint.0 as usize].live.is_none() {
+            return;
+        }
+        outlier.record(rules, &mut Fleet { slots, turnout, rules }, endpoint.0, seen(rules), rng, now);
     }
 
     /// Picks an endpoint, avoiding those of `tried` as the rules of the retry say; counts nothing.
@@ -226,6 +296,33 @@ impl Cluster {
             u64::from(self.inflight.requests),
             "requests by endpoint and in all"
         );
+    }
+}
+
+/// The slots as the detector sees them.
+struct Fleet<'a> {
+    slots: &'a mut Vec<Slot>,
+    turnout: &'a mut Turnout,
+    rules: &'a outlier::Rules,
+}
+
+impl Healths for Fleet<'_> {
+    fn hosts(&self) -> u32 {
+        self.turnout.len()
+    }
+
+    fn of(&mut self, slot: u32) -> &mut Health {
+        &mut self.slots[slot as usize].health
+    }
+
+    fn changed(&mut self, slot: u32, change: Change) {
+        if let Some(place) = self.slots[slot as usize].live {
+            match change {
+                Change::Ejected => self.turnout.take(place),
+                Change::Returned => self.turnout.put(place),
+            }
+            self.turnout.judge(Some(self.rules));
+        }
     }
 }
 

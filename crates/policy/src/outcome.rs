@@ -13,6 +13,7 @@ pub struct Outcome {
     pub received: Option<Time>,
     pub body: Body,
     pub interim: Interim,
+    pub connected: Connected,
 }
 
 /// How a try ended.
@@ -46,6 +47,12 @@ pub struct Response {
     pub status: u16,
     /// It carries `x-envoy-ratelimited`: not retried unless `envoy-ratelimited` is asked for.
     pub ratelimited: bool,
+    /// A field of it is one that `retriable-headers` asks for.
+    pub marked: bool,
+    /// `grpc-status`, when the head carries it (a response of trailers only).
+    pub grpc: Option<u16>,
+    /// The status that outlier detection counts: of a gRPC request, the one that its `grpc-status` stands for.
+    pub counted: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,20 +89,42 @@ pub enum Interim {
     Passed,
 }
 
+/// Whether the try had a connection: only then can a time-out be blamed on the endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Connected {
+    No,
+    Yes,
+}
+
+impl Response {
+    /// One that carries nothing but its status.
+    pub const fn plain(status: u16) -> Self {
+        Self { status, ratelimited: false, marked: false, grpc: None, counted: status }
+    }
+}
+
 impl Outcome {
     /// A response with this status to a request that was sent completely at `received`.
     pub const fn response(status: u16, received: Time) -> Self {
         Self {
-            result: Result::Response(Response { status, ratelimited: false }),
+            result: Result::Response(Response::plain(status)),
             reached: Reached::Whole,
             received: Some(received),
             body: Body::Kept,
             interim: Interim::None,
+            connected: Connected::Yes,
         }
     }
 
     /// A failure of which nothing had been sent.
     pub const fn unsent(result: Result, received: Option<Time>) -> Self {
-        Self { result, reached: Reached::Nothing, received, body: Body::Kept, interim: Interim::None }
+        Self {
+            result,
+            reached: Reached::Nothing,
+            received,
+            body: Body::Kept,
+            interim: Interim::None,
+            connected: Connected::No,
+        }
     }
 }

@@ -11,7 +11,7 @@
 use crate::place::Place;
 use crate::route::Table;
 use crate::trust::Trust;
-use crate::{balance, budget, connection, inflight};
+use crate::{balance, budget, connection, inflight, outlier};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +57,8 @@ pub struct Upstream {
     pub inflight: inflight::Rules,
     pub budget: budget::Rules,
     pub connection: connection::Rules,
+    /// `None`: no endpoint is ever ejected.
+    pub outlier: Option<outlier::Rules>,
     pub place: Place,
 }
 

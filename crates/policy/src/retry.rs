@@ -7,7 +7,7 @@
 //! ```
 //! Does not: choose the endpoint ([`crate::balance`]) or wait ([`crate::call`] says until when).
 
-use crate::outcome::{Outcome, Reached, Result};
+use crate::outcome::{Outcome, Reached, Response, Result};
 use crate::rng::Rng;
 use std::time::Duration;
 
@@ -104,6 +104,18 @@ impl Conditions {
 
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// The condition that a `grpc-status` fulfils; none for most.
+    pub const fn of_grpc(code: u16) -> Self {
+        match code {
+            1 => Self::GRPC_CANCELLED,
+            4 => Self::GRPC_DEADLINE_EXCEEDED,
+            8 => Self::GRPC_RESOURCE_EXHAUSTED,
+            13 => Self::GRPC_INTERNAL,
+            14 => Self::GRPC_UNAVAILABLE,
+            _ => Self(0),
+        }
     }
 
     /// Istio's default `retryOn`: a 503 is not in it.
@@ -222,7 +234,7 @@ impl Rules {
     /// Does a condition of `retryOn` cover this outcome? (Envoy's `wouldRetryFromHeaders` / `wouldRetryFromReset`.)
     pub fn covers(&self, outcome: &Outcome) -> bool {
         match outcome.result {
-            Result::Response(ref response) => self.covers_response(response.status, response.ratelimited),
+            Result::Response(ref response) => self.covers_response(response),
             Result::ConnectFailed(_) => self.on.has(
                 Conditions::CONNECT_FAILURE
                     .with(Conditions::FIVE_XX)
@@ -239,14 +251,17 @@ impl Rules {
         }
     }
 
-    fn covers_response(&self, status: u16, ratelimited: bool) -> bool {
-        if ratelimited {
+    fn covers_response(&self, response: &Response) -> bool {
+        let status = response.status;
+        if response.ratelimited {
             return self.on.has(Conditions::RATELIMITED);
         }
         (self.on.has(Conditions::FIVE_XX) && (500..600).contains(&status))
             || (self.on.has(Conditions::GATEWAY_ERROR) && matches!(status, 502..=504))
             || (self.on.has(Conditions::RETRIABLE_4XX) && status == 409)
             || (self.on.has(Conditions::STATUS_CODES) && self.codes.contains(&status))
+            || (self.on.has(Conditions::RETRIABLE_HEADERS) && response.marked)
+            || response.grpc.is_some_and(|code| self.on.has(Conditions::of_grpc(code)))
     }
 
     /// Can a try be followed by another after some of it was sent? If not, nobody needs to keep its body.
@@ -260,11 +275,25 @@ impl Rules {
         self.on.has(any) || (self.on.has(Conditions::STATUS_CODES) && !self.codes.is_empty())
     }
 
+    /// The same of a gRPC request: its conditions are judged by the head of a response.
+    pub const fn after_grpc(&self) -> bool {
+        let any = Conditions::GRPC_CANCELLED
+            .with(Conditions::GRPC_DEADLINE_EXCEEDED)
+            .with(Conditions::GRPC_INTERNAL)
+            .with(Conditions::GRPC_RESOURCE_EXHAUSTED)
+            .with(Conditions::GRPC_UNAVAILABLE);
+        self.on.has(any)
+    }
+
     /// Does the method guard let it pass? A request of which nothing was sent cannot have been processed.
     pub fn guard(&self, outcome: &Outcome, idempotency: Idempotency) -> bool {
         self.non_idempotent == NonIdempotent::Retry
             || idempotency == Idempotency::Safe
-            || (outcome.reached == Reached::Nothing && !matches!(outcome.result, Result::Response(_)))
+            || match outcome.result {
+                // The server says itself that it may be asked again.
+                Result::Response(response) => response.grpc.is_some_and(|code| self.on.has(Conditions::of_grpc(code))),
+                _ => outcome.reached == Reached::Nothing,
+            }
     }
 }
 

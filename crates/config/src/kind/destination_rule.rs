@@ -1,5 +1,6 @@
 //! `DestinationRule`: how to talk to a host and its subsets.
 
+use super::outlier_detection::{OutlierDetection, outlier_detection};
 use super::retries::RetryOn;
 use crate::decode::{At, Object};
 use crate::problem::{Code, Problem};
@@ -31,6 +32,7 @@ pub struct Subset {
 pub struct TrafficPolicy {
     pub pool: Option<Pool>,
     pub balance: Option<Balance>,
+    pub outlier: Option<OutlierDetection>,
     pub retry: Option<RetryPolicy>,
     pub budget: Option<RetryBudget>,
     /// `tls.mode` other than DISABLE: not enforced yet.
@@ -133,10 +135,7 @@ fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
     let mut out = TrafficPolicy { place: Some(policy.place()), ..TrafficPolicy::default() };
     out.pool = policy.object("connectionPool").map(|pool| connection_pool(&pool));
     out.balance = policy.object("loadBalancer").map(|balancer| load_balancer(&balancer));
-    if let Some(outlier) = policy.object("outlierDetection") {
-        outlier_detection(&outlier);
-        policy.later(&["outlierDetection"]);
-    }
+    out.outlier = policy.object("outlierDetection").map(|outlier| outlier_detection(&outlier));
     out.guarded = policy.object("tls").and_then(|tls| guarded(&tls));
     if level == Level::Host {
         policy.ours("retryPolicy", "it refuses the object, or drops the field");
@@ -264,26 +263,6 @@ fn load_balancer(balancer: &Object<'_>) -> Balance {
     balancer.later(&["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"]);
     balancer.end();
     simple.map_or(Balance::LeastRequest, |word| word.value)
-}
-
-fn outlier_detection(outlier: &Object<'_>) {
-    for name in ["consecutiveErrors", "consecutive5xxErrors", "consecutiveGatewayErrors"] {
-        outlier.number(name, 0, i64::from(u32::MAX));
-    }
-    let split = outlier.truth("splitExternalLocalOriginErrors");
-    let local = outlier.number("consecutiveLocalOriginFailures", 0, i64::from(u32::MAX));
-    if local.is_some_and(|local| local.value > 0) && split != Some(true) {
-        let words = "`consecutiveLocalOriginFailures` needs `splitExternalLocalOriginErrors: true`";
-        outlier.sink.add(outlier.problem(Code::Conflict, "consecutiveLocalOriginFailures", words));
-    }
-    for name in ["interval", "baseEjectionTime"] {
-        length(outlier, name);
-    }
-    for name in ["maxEjectionPercent", "minHealthPercent"] {
-        outlier.number(name, 0, 100);
-    }
-    outlier.list("outlierDetectionHttpErrorCodes");
-    outlier.end();
 }
 
 fn guarded(tls: &Object<'_>) -> Option<Place> {

@@ -3,6 +3,7 @@
 pub mod destination_rule;
 pub mod gateway;
 pub mod mesh;
+pub mod outlier_detection;
 pub mod retries;
 pub mod service_entry;
 pub mod virtual_service;

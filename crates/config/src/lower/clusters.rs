@@ -1,7 +1,7 @@
 //! One cluster per host, port and subset: `outbound|PORT|SUBSET|HOST`.
 
 use super::merge::{self, Merged};
-use super::{balance, budget, connection, inflight};
+use super::{balance, budget, connection, inflight, outlier};
 use crate::graph::{Graph, Service as Node};
 use crate::kind::destination_rule::{DestinationRule, RetryPolicy, Subset};
 use crate::kind::mesh::Mesh;
@@ -142,6 +142,7 @@ fn make(
         inflight: inflight::lower(policy.pool.as_ref(), &budget),
         budget,
         connection: connection::lower(policy.pool.as_ref(), mesh.and_then(|mesh| mesh.connect_timeout)),
+        outlier: outlier::lower(policy.outlier.as_ref()),
         place: node.place.clone(),
     };
     (upstream, Made { retry: policy.retry, guarded: policy.guarded.is_some() })

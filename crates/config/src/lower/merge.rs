@@ -80,6 +80,11 @@ fn fill(into: &mut TrafficPolicy, from: &TrafficPolicy) {
         (retry @ None, Some(other)) => *retry = Some(other.clone()),
         (_, None) => {}
     }
+    match (&mut into.outlier, &from.outlier) {
+        (Some(outlier), Some(other)) => outlier.fill(other),
+        (outlier @ None, Some(other)) => *outlier = Some(other.clone()),
+        (_, None) => {}
+    }
     into.balance = into.balance.or(from.balance);
     into.budget = into.budget.take().or_else(|| from.budget.clone());
     into.guarded = into.guarded.take().or_else(|| from.guarded.clone());
@@ -132,6 +137,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
             TrafficPolicy {
                 pool: own.pool.clone().or_else(|| host.pool.clone()),
                 balance: own.balance.or(host.balance),
+                outlier: own.outlier.clone().or_else(|| host.outlier.clone()),
                 retry: own.retry.clone().or_else(|| host.retry.clone()),
                 budget: own.budget.clone().or_else(|| host.budget.clone()),
                 guarded: own.guarded.clone().or_else(|| host.guarded.clone()),
@@ -143,6 +149,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
     if let Some((_, own)) = out.ports.iter().find(|(number, _)| *number == port).cloned() {
         out.pool = own.pool;
         out.balance = own.balance;
+        out.outlier = own.outlier;
         out.guarded = own.guarded;
     }
     out

@@ -10,6 +10,7 @@ pub mod clusters;
 pub mod connection;
 pub mod inflight;
 pub mod merge;
+pub mod outlier;
 pub mod retry;
 pub mod route;
 pub mod tables;

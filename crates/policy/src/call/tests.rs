@@ -33,6 +33,7 @@ fn upstream(endpoints: u16) -> Upstream {
         inflight: inflight::Rules::default(),
         budget: budget::Rules::Off,
         connection: connection::Rules::default(),
+        outlier: None,
         place: Place::default(),
     }
 }
@@ -91,7 +92,14 @@ fn response(status: u16) -> Outcome {
 }
 
 fn failure(result: outcome::Result, reached: Reached) -> Outcome {
-    Outcome { result, reached, received: Some(Time::ZERO), body: Body::Kept, interim: Interim::None }
+    Outcome {
+        result,
+        reached,
+        received: Some(Time::ZERO),
+        body: Body::Kept,
+        interim: Interim::None,
+        connected: outcome::Connected::Yes,
+    }
 }
 
 fn port(step: &Step) -> u16 {

@@ -13,10 +13,27 @@ use weir_policy::call::{Attempt, Call};
 use weir_policy::cluster::{Cluster, Draw};
 use weir_policy::drive::World;
 use weir_policy::outcome::{self, Outcome, Reached, Result as Ended};
+use weir_policy::outlier;
 use weir_policy::plan::Upstream;
 use weir_policy::refusal::Refusal;
 use weir_policy::time::Time;
 use weir_wire::Name;
+
+/// What a request speaks inside HTTP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Protocol {
+    Plain,
+    /// `content-type: application/grpc`, or `application/grpc+…`.
+    Grpc,
+}
+
+impl Protocol {
+    pub(crate) fn of(request: &weir_wire::RequestHead, buf: &[u8]) -> Self {
+        let kind = request.fields.iter().find(|field| field.id == Name::ContentType);
+        let rest = kind.and_then(|field| field.value.of(buf).strip_prefix(b"application/grpc"));
+        if rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'+') { Self::Grpc } else { Self::Plain }
+    }
+}
 
 /// The wet side of one call.
 pub(crate) struct Carrier<'a> {
@@ -24,6 +41,9 @@ pub(crate) struct Carrier<'a> {
     pub(crate) cell: &'a Arc<Cell>,
     pub(crate) upstream: &'a Upstream,
     pub(crate) ask: Ask<'a>,
+    /// Whether the latest try had a connection.
+    pub(crate) connected: outcome::Connected,
+    pub(crate) protocol: Protocol,
     /// Where the latest try went.
     pub(crate) last: Option<std::net::SocketAddr>,
 }
@@ -52,6 +72,7 @@ impl World for Carrier<'_> {
             received: exchange.upload.received,
             body: exchange.upload.kept(),
             interim: exchange.interim,
+            connected: self.connected,
         };
         (outcome, link)
     }
@@ -61,19 +82,18 @@ impl Carrier<'_> {
     async fn try_once(&mut self, attempt: &Attempt) -> (Ended, Option<Link>) {
         self.last = Some(attempt.address);
         self.exchange.wrote = Reached::Nothing;
+        self.connected = outcome::Connected::No;
         loop {
             let mut link = match self.lend(attempt).await {
                 Ok(link) => link,
                 Err(ended) => return (ended, None),
             };
+            self.connected = outcome::Connected::Yes;
             let expected = self.expected(attempt);
             self.exchange.write_request(&self.ask, attempt.number, expected);
             match self.exchange.head(&mut link, &attempt.limits).await {
                 Ok(()) => {
-                    let response = &self.exchange.way.response;
-                    let ratelimited = response.fields.iter().any(|field| field.id == Name::XEnvoyRatelimited);
-                    let seen = outcome::Response { status: response.status, ratelimited };
-                    return (Ended::Response(seen), Some(link));
+                    return (Ended::Response(self.seen()), Some(link));
                 }
                 Err(ended) => {
                     // A pooled connection that was over before our request came: take another, nothing was lost.
@@ -85,6 +105,26 @@ impl Carrier<'_> {
                 }
             }
         }
+    }
+
+    /// What of the response's head matters to policies.
+    fn seen(&self) -> outcome::Response {
+        let way = &self.exchange.way;
+        let mut seen = outcome::Response::plain(way.response.status);
+        for field in &way.response.fields {
+            match field.id {
+                Name::XEnvoyRatelimited => seen.ratelimited = true,
+                Name::GrpcStatus => {
+                    let digits = std::str::from_utf8(field.value.of(way.answer.unread())).ok();
+                    seen.grpc = digits.and_then(|digits| digits.parse().ok());
+                }
+                _ => {}
+            }
+        }
+        if let (Some(code), Protocol::Grpc) = (seen.grpc, self.protocol) {
+            seen.counted = outlier::status_of_grpc(code);
+        }
+        seen
     }
 
     /// A connection, unless the client leaves or the time is up first.
@@ -122,6 +162,14 @@ pub(crate) struct Guard<'a> {
 }
 
 impl Guard<'_> {
+    /// The answer broke off upstream.
+    pub(crate) fn cut(&mut self) {
+        if let Some(call) = &mut self.call {
+            let now = self.worker.now();
+            self.worker.with(self.cell, |cluster, draw| call.cut(cluster, draw, now));
+        }
+    }
+
     /// The call ended in order.
     pub(crate) fn end(&mut self) {
         if let Some(mut call) = self.call.take()

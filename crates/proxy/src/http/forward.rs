@@ -9,7 +9,7 @@
 //! Does not: hold policies; `weir_policy::call` has the order of their questions.
 
 use super::answer::{Refused, answer_direct, answer_redirect, bad_path, refuse, refuse_now, refuse_old};
-use super::carrier::{Carrier, Guard};
+use super::carrier::{Carrier, Guard, Protocol};
 use super::exchange::Exchange;
 use super::headers::{self, Ask, Delivery, Persistence, Tell};
 use super::relay::{Relay, Relayed};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use weir_policy::call::Call;
 use weir_policy::drive::{Verdict, drive};
 use weir_policy::flag::Flags;
-use weir_policy::outcome::{Interim, Reached};
+use weir_policy::outcome::{Connected, Interim, Reached};
 use weir_policy::plan::{ClusterIndex, Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
 use weir_policy::retry::{Idempotency, NonIdempotent};
@@ -224,7 +224,8 @@ async fn send(
     record.route = Some(Arc::clone(&route.name));
     let trailers = if settings.compatibility == Compatibility::Istio { Trailers::Drop } else { Trailers::Pass };
     let idempotency = idempotency(request, buf);
-    let keep = keep(destination, idempotency);
+    let protocol = Protocol::of(request, buf);
+    let keep = keep(destination, idempotency, protocol);
     let upload = Upload::new(worker, request.framing, keep, trailers, record.began);
     way.kept.clear();
     way.down.clear();
@@ -263,7 +264,7 @@ async fn send(
         stirred,
     };
     let mut guard = Guard { call: Some(call), worker, cell };
-    let mut carrier = Carrier { exchange, cell, upstream, ask, last: None };
+    let mut carrier = Carrier { exchange, cell, upstream, ask, connected: Connected::No, protocol, last: None };
     let verdict = match guard.call.as_mut() {
         Some(call) => drive(call, &mut carrier).await,
         None => Verdict::Refused(Refusal::Closed),
@@ -281,6 +282,9 @@ async fn send(
             let deadline = guard.call.as_ref().and_then(Call::deadline);
             let way = Down { persistence, trailers, edits, deadline, version: request.version };
             let next = relay(&mut exchange, link, &mut record, upstream, &way, settings.compatibility).await;
+            if record.details == UPSTREAM_CUT {
+                guard.cut();
+            }
             guard.end();
             record.received = exchange.upload.bytes;
             record.finish(worker, Some(&asked));
@@ -310,8 +314,9 @@ fn idempotency(request: &RequestHead, buf: &[u8]) -> Idempotency {
 }
 
 /// Is a copy of the body of any use? Only if a retry can follow after some of it was sent.
-fn keep(destination: &Destination, idempotency: Idempotency) -> Keep {
+fn keep(destination: &Destination, idempotency: Idempotency, protocol: Protocol) -> Keep {
     match &destination.retry {
+        Some(rules) if protocol == Protocol::Grpc && rules.after_grpc() => Keep::Yes,
         Some(rules)
             if rules.after_send()
                 && (idempotency == Idempotency::Safe || rules.non_idempotent == NonIdempotent::Retry) =>
@@ -383,10 +388,13 @@ async fn relay(
     }
 }
 
+/// The upstream's connection broke off in the middle of its answer.
+const UPSTREAM_CUT: &str = "upstream_reset_after_response_started{protocol_error}";
+
 fn note_end(record: &mut Record, relayed: Relayed) {
     let (flags, details) = match relayed {
         Relayed::Complete => return,
-        Relayed::UpstreamCut => (Flags::UPSTREAM_PROTOCOL, "upstream_reset_after_response_started{protocol_error}"),
+        Relayed::UpstreamCut => (Flags::UPSTREAM_PROTOCOL, UPSTREAM_CUT),
         Relayed::ClientGone => (Flags::CLIENT_GONE, "downstream_remote_disconnect"),
         Relayed::Timeout => (Flags::TIMEOUT, "response_timeout"),
         Relayed::Idle => (Flags::STREAM_IDLE, "stream_idle_timeout"),
