@@ -3,7 +3,7 @@
 use super::*;
 use crate::outcome::{Body, ConnectFailure, Interim, Reached, Response};
 use crate::rng::Rng;
-use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use proptest::prelude::{any, prop_assert_eq, proptest};
 
 struct Fleet(Vec<Health>, Vec<Change>);
 
