@@ -126,26 +126,32 @@ fn round_robin(pool: &impl Pool, cursor: &mut u64) -> Option<usize> {
     Some(pool.nth_usable((*cursor % pool.usable_count() as u64) as usize))
 }
 
-/// Whose place `turn` is: the endpoint whose k-th place of the cycle comes there. Place k of weight w stands at
-/// (2k+1)/2w of the cycle; the turn's rank among all places is found by counting.
+/// Whose place `turn` is. Place k of weight w stands at (2k+1)/2w of the cycle, which is cut into 2³² parts; the part
+/// where the turn's place stands is found by bisection, and those that share a part go in order.
 fn weighted_turn(pool: &impl Pool, turn: u64) -> usize {
     let len = pool.len();
     let total: u64 = (0..len).map(|index| u64::from(pool.weight(index))).sum();
     let rank = turn % total.max(1);
-    let mut best = (0, u64::MAX, 0usize);
-    for index in 0..len {
-        let weight = u64::from(pool.weight(index));
-        // The place of this endpoint nearest to the rank.
-        let place = (rank * weight + weight / 2) / total.max(1);
-        for k in [place.saturating_sub(1), place, (place + 1).min(weight - 1)] {
-            let at = ((2 * k + 1) * total) / (2 * weight);
-            let distance = at.abs_diff(rank);
-            if distance < best.1 || (distance == best.1 && k >= best.0 && index > best.2) {
-                best = (k, distance, index);
-            }
-        }
+    // Places of the endpoint in the parts before `part`: those with (2k+1) · 2³¹ / w < part.
+    let before = |index: usize, part: u64| {
+        let weight = u128::from(pool.weight(index));
+        let half_steps = (u128::from(part) * weight).div_ceil(1 << 31).saturating_sub(1);
+        u64::try_from(half_steps.div_ceil(2)).unwrap_or(u64::MAX)
+    };
+    let (mut low, mut high) = (0u64, 1u64 << 32);
+    while low < high {
+        let part = u64::midpoint(low, high);
+        let places: u64 = (0..len).map(|index| before(index, part + 1)).sum();
+        if places > rank { high = part } else { low = part + 1 }
     }
-    best.2
+    let mut left = rank - (0..len).map(|index| before(index, low)).sum::<u64>();
+    let found = (0..len).find(|index| {
+        let here = before(*index, low + 1) - before(*index, low);
+        let is_it = left < here;
+        left = left.saturating_sub(here);
+        is_it
+    });
+    found.unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -231,7 +237,25 @@ mod tests {
         assert!(pick(Rules::RoundRobin, &Fixed::even(1), &[0], 5, &mut rng, &mut cursor) == Some(0), "or taken again");
     }
 
+    #[test]
+    fn a_turn_has_as_many_places_for_each_as_its_weight_says() {
+        let pool = Fixed { weights: vec![3, 1, 2], active: vec![0; 3], down: Vec::new() };
+        assert_eq!(many(Rules::RoundRobin, &pool, 12), [0, 2, 0, 1, 2, 0, 0, 2, 0, 1, 2, 0]);
+    }
+
     proptest! {
+        #[test]
+        fn weighted_turns_are_exact(weights in proptest::collection::vec(1u32..200, 1..8), cycle in 0u64..1000) {
+            let count = weights.len();
+            let pool = Fixed { weights: weights.clone(), active: vec![0; count], down: Vec::new() };
+            let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+            let mut got = vec![0u32; count];
+            for turn in 0..total {
+                got[weighted_turn(&pool, cycle * total + turn)] += 1;
+            }
+            prop_assert_eq!(got, weights);
+        }
+
         #[test]
         fn never_an_unusable_one(count in 1usize..8, down in proptest::collection::vec(0usize..8, 0..8), seed: u64, weights in proptest::collection::vec(1u32..5, 8)) {
             let pool = Fixed { weights: weights[..count].to_vec(), active: vec![0; count], down };
