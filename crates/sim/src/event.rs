@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
-use weir_policy::outcome::{Body, ConnectFailure, Interim, Reached, Result};
+use weir_policy::outcome::{Body, ConnectFailure, Interim, Reached, Response, Result};
 
 /// One moment of one call: out of date as soon as the call takes its next step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,8 +29,7 @@ pub struct Reply {
 impl Reply {
     /// A response with this status; its end comes with its head.
     pub const fn status(status: u16) -> Self {
-        let response = weir_policy::outcome::Response { status, ratelimited: false };
-        Self::of(Result::Response(response), Reached::Whole)
+        Self::of(Result::Response(Response::plain(status)), Reached::Whole)
     }
 
     /// Any result.

@@ -13,7 +13,7 @@
 //!   50ms look                      a line about the cluster's state
 //! ```
 //! An outcome is a status or a word of [`outcome`], then `/nothing` `/part` (how far the request got), `/body-not-kept`,
-//! `/interim`, `/ratelimited`, then `@` how long it took, then `~` how long the response's body took. Each call and each
+//! `/interim`, `/ratelimited`, `/grpc-14`, then `@` how long it took, then `~` how long the response's body took. Each call and each
 //! change happens a microsecond after the one before it on the same millisecond: nothing is a tie.
 //! `show: looks` leaves out the steps of calls.
 //!

@@ -5,6 +5,7 @@
 use crate::event::Ticket;
 use crate::latency::Latency;
 use crate::pool::{Lent, Next, Pool};
+use crate::trace::Watch;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,13 +21,15 @@ pub(crate) struct Service {
     pub(crate) cursor: u64,
     /// How long a dial takes.
     pub(crate) connect: Latency,
+    /// For traces.
+    pub(crate) watch: Watch,
     pools: BTreeMap<SocketAddr, Pool<Ticket>>,
 }
 
 impl Service {
     pub(crate) fn new(upstream: Arc<Upstream>) -> Self {
         let connect = Latency::Constant(Duration::ZERO);
-        Self { cluster: Cluster::new(upstream), cursor: 0, connect, pools: BTreeMap::new() }
+        Self { cluster: Cluster::new(upstream), cursor: 0, connect, watch: Watch::default(), pools: BTreeMap::new() }
     }
 
     pub(crate) fn lend(&mut self, address: SocketAddr, who: Ticket) -> Lent {

@@ -97,6 +97,34 @@ impl Line {
     }
 }
 
+/// What was ejected when one last looked.
+#[derive(Default, Debug)]
+pub struct Watch {
+    out: Vec<SocketAddr>,
+}
+
+impl Watch {
+    /// What has changed since: endpoints ejected, and back.
+    pub fn changes(&mut self, cluster: &Cluster, now: Time) -> Vec<What> {
+        if self.out.is_empty() && cluster.outlier().active() == 0 {
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        let mut out = Vec::new();
+        for (address, health) in cluster.healths() {
+            let Some(until) = health.until() else { continue };
+            out.push(address);
+            if !self.out.contains(&address) {
+                changes.push(What::Note(format!("ejected {} {}ms", Host(address), until.since(now).as_millis())));
+            }
+        }
+        let back = self.out.iter().filter(|address| !out.contains(address));
+        changes.extend(back.map(|address| What::Note(format!("back {}", Host(*address)))));
+        self.out = out;
+        changes
+    }
+}
+
 /// The state of a cluster in one line: what is under way, what was counted. Zeros are left out.
 pub fn look(cluster: &Cluster) -> String {
     let (inflight, counts) = (cluster.inflight, cluster.counts);
@@ -112,6 +140,8 @@ pub fn look(cluster: &Cluster) -> String {
     for (address, active) in cluster.active() {
         add(&Host(address).to_string(), active.into());
     }
+    add("ejected", cluster.outlier().active().into());
+    add("not ejected", cluster.outlier().overflows);
     add("firsts", counts.firsts);
     add("retries", counts.retries);
     add("saved", counts.retry_successes);

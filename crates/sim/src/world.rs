@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::call::{Attempt, Call, Step};
 use weir_policy::cluster::{Cluster, Draw};
-use weir_policy::outcome::{Outcome, Reached, Result as Ended};
+use weir_policy::outcome::{Connected, Outcome, Reached, Result as Ended};
 use weir_policy::plan::Upstream;
 use weir_policy::refusal::Refusal;
 use weir_policy::rng::Rng;
@@ -109,6 +109,15 @@ enum Link {
 }
 
 impl Link {
+    /// Had the try a connection?
+    const fn connected(self, reply: &Reply) -> Connected {
+        match (self, reply.result) {
+            (_, Ended::ConnectFailed(_)) => Connected::No,
+            (Self::Sent, _) => Connected::Yes,
+            (Self::InLine | Self::Dialling | Self::None, _) => Connected::No,
+        }
+    }
+
     /// What the server has of the request.
     const fn reached(self) -> Reached {
         match self {
@@ -251,6 +260,7 @@ impl<S: Servers> World<S> {
             received: Some(caller.began),
             body: reply.body,
             interim: reply.interim,
+            connected: link.connected(reply),
         };
         let status = match reply.result {
             Ended::Response(response) => response.status,
@@ -276,7 +286,12 @@ impl<S: Servers> World<S> {
     fn decide<R>(&mut self, caller: &mut Caller, ask: impl FnOnce(&mut Call, &mut Cluster, &mut Draw<'_>) -> R) -> R {
         let service = &mut self.services[caller.service];
         let mut draw = Draw { rng: &mut self.rng, cursor: &mut service.cursor };
-        ask(&mut caller.call, &mut service.cluster, &mut draw)
+        let answer = ask(&mut caller.call, &mut service.cluster, &mut draw);
+        if let Some(trace) = &mut self.trace {
+            let changes = service.watch.changes(&service.cluster, self.queue.now());
+            trace.extend(changes.into_iter().map(|what| Line { at: self.queue.now(), call: 0, what }));
+        }
+        answer
     }
 
     /// Does what the step says.

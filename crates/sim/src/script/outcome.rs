@@ -65,6 +65,12 @@ fn change(reply: &mut Reply, word: &str) -> Result<(), String> {
         ("body-not-kept", _) => reply.body = Body::NotKept,
         ("interim", _) => reply.interim = Interim::Passed,
         ("ratelimited", Ended::Response(Response { ratelimited, .. })) => *ratelimited = true,
+        ("marked", Ended::Response(Response { marked, .. })) => *marked = true,
+        (word, Ended::Response(response)) if word.starts_with("grpc-") => {
+            let code = word["grpc-".len()..].parse().map_err(|_| format!("/{word}: grpc-NUMBER"))?;
+            response.grpc = Some(code);
+            response.counted = weir_policy::outlier::status_of_grpc(code);
+        }
         _ => return Err(format!("/{word}: not something to say of this outcome")),
     }
     Ok(())
@@ -93,7 +99,7 @@ mod tests {
         let read = Try::read("503/ratelimited/interim@5ms~2s").expect("good");
         assert_eq!(read.after, Duration::from_millis(5));
         let reply = read.reply.expect("a reply");
-        assert_eq!(reply.result, Ended::Response(Response { status: 503, ratelimited: true }));
+        assert_eq!(reply.result, Ended::Response(Response { ratelimited: true, ..Response::plain(503) }));
         assert_eq!((reply.interim, reply.tail), (Interim::Passed, Duration::from_secs(2)));
         assert_eq!(Try::read("closed/part").expect("good").reply.expect("a reply").reached, Reached::Part);
         for wrong in ["", "99", "closed/ratelimited", "200@5", "200@ms", "closed/most", "200@99999999999s"] {

@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::budget::Written;
+use weir_policy::outlier::Origin;
 use weir_policy::place::Place;
 use weir_policy::plan::{Endpoint, Service, Upstream};
 use weir_policy::retry::{Conditions, NonIdempotent, Previous};
-use weir_policy::{balance, budget, connection, inflight, retry, timeout};
+use weir_policy::{balance, budget, connection, inflight, outlier, retry, timeout};
 
 /// What a script's calls meet.
 #[derive(Clone, Debug)]
@@ -48,6 +49,7 @@ pub fn upstream(endpoints: u8) -> Upstream {
         inflight: inflight::Rules::default(),
         budget: budget::Rules::Off,
         connection: connection::Rules::default(),
+        outlier: None,
         place: Place::default(),
     }
 }
@@ -71,6 +73,11 @@ impl Setting<'_> {
 
     fn length(&self) -> Result<Duration, String> {
         length(self.value)
+    }
+
+    /// Statuses, with spaces between.
+    fn codes(&self) -> Result<Vec<u16>, String> {
+        self.value.split(' ').map(|code| code.parse().map_err(|_| format!("{code}: no status"))).collect()
     }
 
     fn unknown<T>(&self) -> Result<T, String> {
@@ -104,6 +111,12 @@ impl Rules {
             "balance" => {
                 settings.into_iter().try_for_each(|setting| set_balance(&mut self.upstream.balance, &setting))?;
             }
+            "outlier" if rest.trim() == "off" => self.upstream.outlier = None,
+            "outlier" => {
+                let mut rules = outlier::Rules::default();
+                settings.into_iter().try_for_each(|setting| set_outlier(&mut rules, &setting))?;
+                self.upstream.outlier = Some(rules);
+            }
             _ => return Err(format!("{policy}: no such policy")),
         }
         Ok(())
@@ -136,10 +149,7 @@ fn set_retry(rules: &mut retry::Rules, setting: &Setting<'_>) -> Result<(), Stri
                 rules.on = rules.on.with(condition);
             }
         }
-        "codes" => {
-            let codes = setting.value.split(' ').map(|code| code.parse().map_err(|_| format!("{code}: no status")));
-            rules.codes = codes.collect::<Result<_, _>>()?;
-        }
+        "codes" => rules.codes = setting.codes()?,
         "base" => rules.back_off.base = setting.length()?,
         "max" => rules.back_off.max = setting.length()?,
         "previous" if setting.value == "allow" => rules.previous = Previous::Allow,
@@ -190,6 +200,24 @@ fn set_budget(rules: &mut budget::Rules, setting: &Setting<'_>) -> Result<(), St
         _ => return setting.unknown(),
     }
     *rules = budget::Rules::Written(written);
+    Ok(())
+}
+
+fn set_outlier(rules: &mut outlier::Rules, setting: &Setting<'_>) -> Result<(), String> {
+    match setting.key {
+        "errors" if setting.value == "off" => rules.errors = None,
+        "errors" => rules.errors = Some(setting.number()?),
+        "gateway" => rules.gateway = Some(setting.number()?),
+        "split" => rules.origin = Origin::Split(Some(setting.number()?)),
+        "codes" => rules.codes = setting.codes()?,
+        "interval" => rules.interval = setting.length()?,
+        "base" => rules.base = setting.length()?,
+        "longest" => rules.longest = setting.length()?,
+        "jitter" => rules.jitter = setting.length()?,
+        "max_percent" => rules.max_percent = setting.number()?,
+        "min_health_percent" => rules.min_health_percent = setting.number()?,
+        _ => return setting.unknown(),
+    }
     Ok(())
 }
 
