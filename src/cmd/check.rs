@@ -5,7 +5,7 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use std::io::IsTerminal;
 use std::io::Write;
 use std::process::ExitCode;
-use weir_config::{Bundle, Problem, Severity, Text, compile};
+use weir_config::{Bundle, Problem, Severity, Text};
 use weir_control::{admin, source};
 
 pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
@@ -17,7 +17,7 @@ pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let bundle = Bundle { texts, options: args.documents.options() };
-    let (_, problems) = compile(&bundle);
+    let (_, problems) = weir_config::check(&bundle);
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let [errors, warnings, infos] = [Severity::Error, Severity::Warning, Severity::Info].map(count);
     match args.format {

@@ -4,11 +4,13 @@
 //!   Bundle ─► yaml: nodes with places ─► kind: Istio's words ─► graph: who points at whom ─► lower: policy's rules ─► Plan
 //!                 └──────────────┴──────────────── problems, all of them, with places ──────────────┘
 //! ```
-//! `check`, `run` and the simulator call the same [`compile`]: there is one translation in the product.
+//! `run` and the simulator call [`compile`], `weir check` calls [`check`], which is the same and looks for what is accepted and
+//! surely not meant: there is one translation in the product.
 //!
 //! Does not: read files or clocks.
 
 pub mod bundle;
+pub mod check;
 pub mod decode;
 pub mod duration;
 pub mod graph;
@@ -19,5 +21,5 @@ pub mod problem;
 pub mod yaml;
 
 pub use bundle::{Bundle, Options, Text};
-pub use lower::compile;
-pub use problem::{Code, Problem, Severity};
+pub use lower::{check, compile};
+pub use problem::{Code, Edit, Problem, Severity};

@@ -57,8 +57,7 @@ codes! {
     Bounds = "WEIR0002" Error;
     /// A key stands twice in one mapping.
     DuplicateKey = "WEIR0003" Error;
-    /// A document that is not a mapping.
-    Shape = "WEIR0004" Error;
+    // WEIR0004 is retired: a document that is no mapping is a WrongType.
     /// A document without `kind`: skipped.
     NoKind = "WEIR0005" Info;
     UnknownKind = "WEIR0006" Error;
@@ -106,6 +105,104 @@ codes! {
     PortClosed = "WEIR0214" Warning;
     /// Settings that can have no effect.
     NoEffect = "WEIR0215" Warning;
+
+    // Retries and timeouts (check/retries.rs).
+    /// A try that takes too long ends the request: `retryOn` does not cover it.
+    PerTryNotRetried = "WEIR0301" Warning;
+    /// Tries and waits together are longer than `timeout`.
+    TriesExceedTimeout = "WEIR0302" Warning;
+    /// Retries without `timeout`: how long a request may take.
+    NoTimeout = "WEIR0303" Info;
+    /// Conditions that cannot happen.
+    RetryNeverFires = "WEIR0304" Warning;
+    /// POST and PATCH may be carried out twice.
+    RetriesUnsafe = "WEIR0305" Warning;
+    /// The first wait may be longer than `timeout`.
+    BackOffExceedsTimeout = "WEIR0306" Warning;
+    /// An EnvoyFilter that gives retries to every route.
+    RetriesEverywhere = "WEIR0307" Warning;
+    /// Injected faults are not retried, and do not count for `timeout`.
+    FaultBeforePolicies = "WEIR0308" Info;
+
+    // Outlier detection (check/outliers.rs).
+    /// `maxEjectionPercent` of so few endpoints is none.
+    EjectsNothing = "WEIR0321" Warning;
+    /// `consecutiveGatewayErrors` that `consecutive5xxErrors` is always ahead of.
+    GatewayThreshold = "WEIR0322" Warning;
+    /// The first ejection is as long as the longest.
+    EjectionNeverGrows = "WEIR0323" Warning;
+    /// `consecutiveLocalOriginFailures` is 5 without being written.
+    LocalOriginDefault = "WEIR0324" Warning;
+    /// Only errors in a row count: there is no rate in it.
+    ConsecutiveOnly = "WEIR0325" Info;
+    /// `minHealthPercent` against `maxEjectionPercent`.
+    PanicThreshold = "WEIR0326" Warning;
+    /// Outlier detection with every detector switched off.
+    DetectorsOff = "WEIR0327" Warning;
+    /// Ejected endpoints come back later than `baseEjectionTime` says.
+    IntervalAboveEjection = "WEIR0328" Warning;
+
+    // Connection pools and edges (check/pools.rs, check/edges.rs).
+    /// One lost SYN is a failure.
+    ConnectTimeoutShort = "WEIR0341" Warning;
+    /// `maxRetries` counts retries at once, not per request.
+    RetriesAreConcurrency = "WEIR0342" Info;
+    /// An idle connection is closed before the keepalive asks.
+    KeepaliveNeverFires = "WEIR0343" Warning;
+    /// A queue's length alone does not limit concurrency.
+    PendingIsNotConcurrency = "WEIR0344" Warning;
+    /// A limit that another limit keeps from being reached.
+    LimitsAgainst = "WEIR0345" Warning;
+    /// HTTP/2 settings of a destination that is not spoken to in HTTP/2.
+    StreamsWithoutHttp2 = "WEIR0346" Info;
+    /// A port's settings replace those of the destination.
+    PortResets = "WEIR0347" Warning;
+    /// TLS to a server whose certificate nothing is said about.
+    ServerNotVerified = "WEIR0348" Warning;
+    /// `retryBudget` replaces `maxRetries`.
+    BudgetReplaces = "WEIR0349" Warning;
+
+    // Matches and rewrites (check/paths.rs).
+    /// A prefix and its replacement do not end alike.
+    RewriteSlash = "WEIR0361" Warning;
+    /// A prefix that ends with `/` leaves out the path without it.
+    PrefixBoundary = "WEIR0362" Info;
+    /// A match that an earlier one covers.
+    CoveredMatch = "WEIR0363" Info;
+
+    // Quotas (check/quotas.rs).
+    /// Nothing says how many.
+    QuotaWithoutAmount = "WEIR0371" Warning;
+    /// An API that Istio removed.
+    RemovedApi = "WEIR0372" Warning;
+
+    // Across documents (check/names.rs, check/conflicts.rs).
+    SubsetSelectsNothing = "WEIR0401" Warning;
+    HostNotInGateway = "WEIR0403" Warning;
+    GatewaysConflict = "WEIR0404" Warning;
+    SidecarsConflict = "WEIR0405" Warning;
+    TelemetriesConflict = "WEIR0406" Warning;
+    AddressesRequired = "WEIR0407" Warning;
+    ProtocolsConflict = "WEIR0408" Warning;
+    /// A port whose name does not say its protocol.
+    PortName = "WEIR0409" Info;
+    TargetPortsConflict = "WEIR0410" Warning;
+    CertificateTwice = "WEIR0411" Warning;
+    /// Subsets of the mesh do not hold for requests through a Gateway.
+    SubsetOnIngress = "WEIR0412" Warning;
+    SelectorSelectsNothing = "WEIR0413" Warning;
+    EmptyProviders = "WEIR0414" Warning;
+
+    // Monitoring (check/alerts.rs, check/monitors.rs).
+    /// A selector whose label never has this value.
+    SelectorNeverMatches = "WEIR0501" Warning;
+    UnknownMetric = "WEIR0502" Warning;
+    /// `histogram_quantile` over series that are not summed by `le`.
+    QuantileWithoutLe = "WEIR0503" Warning;
+    /// A relabelling that drops every sample.
+    KeepsNothing = "WEIR0504" Warning;
+    /// A metric of weir's that Istio has not.
+    MetricNotInIstio = "WEIR0505" Info;
 }
 
 /// One finding.
@@ -120,11 +217,27 @@ pub struct Problem {
     pub words: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The same as an edit, where it is mechanical.
+    pub fix: Option<Edit>,
+}
+
+/// A change of one line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edit {
+    /// From 1; the first occurrence of `old` in or after this line, no further than [`Edit::REACH`] lines.
+    pub line: u32,
+    pub old: String,
+    pub new: String,
+}
+
+impl Edit {
+    /// Lines that are searched: the texts of an alert may go over several.
+    pub const REACH: usize = 40;
 }
 
 impl Problem {
     pub fn new(code: Code, place: Place, words: impl Into<String>) -> Self {
-        Self { code, severity: code.severity(), place, length: 1, words: words.into(), hint: None }
+        Self { code, severity: code.severity(), place, length: 1, words: words.into(), hint: None, fix: None }
     }
 
     #[must_use]

@@ -17,6 +17,7 @@ pub mod tables;
 pub mod timeout;
 
 use crate::bundle::Bundle;
+use crate::check::Nodes;
 use crate::decode::{Object, Sink};
 use crate::graph::Graph;
 use crate::kind::destination_rule::{DestinationRule, destination_rule};
@@ -47,8 +48,24 @@ pub struct Words {
 
 /// Compiles a bundle. The plan is to be used only when no problem is an error.
 pub fn compile(bundle: &Bundle) -> (Plan, Vec<Problem>) {
+    build(bundle, Lints::Off)
+}
+
+/// Compiles a bundle, and looks for what is accepted and surely not meant.
+pub fn check(bundle: &Bundle) -> (Plan, Vec<Problem>) {
+    build(bundle, Lints::On)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lints {
+    Off,
+    On,
+}
+
+fn build(bundle: &Bundle, lints: Lints) -> (Plan, Vec<Problem>) {
     let mut problems = Vec::new();
     let mut words = Words::default();
+    let mut kept = Vec::new();
     for text in &bundle.texts {
         let nodes = yaml::read(&text.name, &text.text, &mut problems);
         let sink = Sink::new(text.name.clone());
@@ -56,8 +73,11 @@ pub fn compile(bundle: &Bundle) -> (Plan, Vec<Problem>) {
             words.read(node, &sink, 0);
         }
         problems.extend(sink.take());
+        if lints == Lints::On {
+            kept.push(Nodes { file: text.name.clone(), nodes });
+        }
     }
-    let plan = lower(words, bundle, &mut problems);
+    let plan = lower(words, bundle, &kept, &mut problems);
     problems.sort_by(|a, b| {
         (&a.place.file, a.place.line, a.place.column).cmp(&(&b.place.file, b.place.line, b.place.column))
     });
@@ -65,7 +85,7 @@ pub fn compile(bundle: &Bundle) -> (Plan, Vec<Problem>) {
     (plan, problems)
 }
 
-fn lower(words: Words, bundle: &Bundle, problems: &mut Vec<Problem>) -> Plan {
+fn lower(words: Words, bundle: &Bundle, kept: &[Nodes], problems: &mut Vec<Problem>) -> Plan {
     let Words { virtual_services, rules, entries, workloads, gateways, mesh, .. } = words;
     let settings = settings(mesh.as_ref(), bundle);
     let graph = Graph::build(entries, &workloads, problems);
@@ -73,6 +93,9 @@ fn lower(words: Words, bundle: &Bundle, problems: &mut Vec<Problem>) -> Plan {
     clusters.every_port();
     let outbound = tables::outbound(&mut clusters, &virtual_services, bundle, problems);
     let gateways = tables::gateways(&mut clusters, &virtual_services, &gateways, bundle, problems);
+    if !kept.is_empty() {
+        crate::check::lints(kept, &graph, &settings, problems);
+    }
     Plan { settings, outbound, gateways, clusters: clusters.finish() }
 }
 

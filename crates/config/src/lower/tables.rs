@@ -303,7 +303,7 @@ fn admitted(host: &At<String>, of: &VirtualService, gateway: &Words, server: &Se
 }
 
 /// Does the pattern match every host that the other one matches?
-fn covers(pattern: &str, other: &str) -> bool {
+pub(crate) fn covers(pattern: &str, other: &str) -> bool {
     match pattern.strip_prefix('*') {
         Some("") => true,
         Some(suffix) => other.trim_start_matches('*').ends_with(suffix) && other != suffix,
