@@ -19,6 +19,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve traffic by the documents in files and folders, and follow their changes
     Run(Run),
+    /// Have a running weir hand over to the program that is on disk now; no connection is refused
+    Upgrade(Upgrade),
     /// Validate documents; exit 0 without errors, 1 with errors, 2 if it could not run
     Check(Check),
     /// See what retries and timeouts do: sample services, a mesh in front, injected failures; needs no files
@@ -55,14 +57,27 @@ pub(crate) struct Run {
     /// The name of this workload, in metrics
     #[arg(long, default_value = "")]
     pub(crate) name: String,
-    /// How long requests under way may take to end after SIGTERM
+    /// After SIGTERM, not ready but still accepting for so long: load balancers look elsewhere meanwhile
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(crate) drain_delay: Duration,
+    /// How long requests under way may take to end after that
     #[arg(long, default_value = "30s", value_parser = duration)]
     pub(crate) drain_timeout: Duration,
+    /// A folder for the last good documents: a restart serves them when the given ones cannot be served
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
     /// The access log on stdout [default: the Mesh's, else json]
     #[arg(long, value_enum)]
     pub(crate) access_log: Option<LogFormat>,
     #[command(flatten)]
     pub(crate) documents: Documents,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Upgrade {
+    /// The admin address of the running weir
+    #[arg(long, default_value = "127.0.0.1:15000", value_name = "ADDR")]
+    pub(crate) admin: SocketAddr,
 }
 
 #[derive(clap::Args, Debug)]

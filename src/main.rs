@@ -2,7 +2,10 @@
 
 mod args;
 mod cmd;
-mod cores;
+mod handover;
+mod lifecycle;
+mod machine;
+mod supervisor;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -12,18 +15,20 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// 0: fine. 1: problems were found. 2: could not run.
+/// 0: fine. 1: problems were found. 2: could not run, and will not until something is changed. 3: could not run now
+/// (a port is in use, say). 4: requests were cut at `--drain-timeout`. 128 + n: ended by signal n.
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(run) => cmd::run::run(run),
         Command::Check(check) => cmd::check::check(&check),
+        Command::Upgrade(upgrade) => cmd::upgrade::upgrade(&upgrade),
         Command::Demo(demo) => cmd::demo::demo(&demo),
     };
     match outcome {
         Ok(code) => code,
         Err(why) => {
             eprintln!("weir: {why:#}");
-            ExitCode::from(2)
+            ExitCode::from(if why.is::<cmd::run::NotNow>() { 3 } else { 2 })
         }
     }
 }

@@ -11,7 +11,7 @@ mod callers;
 mod servers;
 
 use crate::args::{Demo, DemoName};
-use crate::cores;
+use crate::machine;
 use account::Account;
 use anyhow::{Context, anyhow};
 use std::process::ExitCode;
@@ -39,13 +39,14 @@ pub(crate) fn demo(args: &Demo) -> anyhow::Result<ExitCode> {
     }
     let options = weir_proxy::Options {
         outbound: Some(([127, 0, 0, 1], 0).into()),
-        workers: cores::available(),
+        workers: machine::cores(),
         access_log: Some(weir_policy::plan::AccessLog::Off),
         name: "demo".to_owned(),
         namespace: "default".to_owned(),
         seed: args.seed,
+        ceilings: weir_proxy::Ceilings::default(),
     };
-    let handle = weir_proxy::start(options, plan)?;
+    let handle = weir_proxy::start(options, plan, &mut weir_proxy::Handed::default())?;
     let address = handle.outbound().context("the demo has an outbound listener")?;
     println!("weir is listening on {address}; behind it one service on three servers:");
     println!("  one is healthy, one fails three of ten requests, one is slow for one of five\n");

@@ -1,19 +1,32 @@
-//! `weir run`: reads documents, starts the data plane, follows changes, drains on SIGTERM.
+//! `weir run`: reads documents, starts the data plane, follows changes; `lifecycle` has what comes after.
+//!
+//! ```text
+//!   given documents ─► errors? ──no──────────────────────────────► serve them
+//!                        │ yes
+//!                        └─► --state has the last good ones? ─yes► serve those, status degraded
+//!                                      │ no
+//!                                      └──────────────────────────► exit 2
+//! ```
 
 use crate::args::Run;
 use crate::cmd::check::print;
-use crate::cores;
+use crate::handover::{Ourselves, Predecessor};
+use crate::lifecycle::{Event, Lifecycle};
+use crate::{machine, supervisor};
 use anyhow::{Context, bail};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
-use weir_config::{Bundle, compile};
+use std::sync::mpsc::{Sender, channel};
+use weir_config::{Bundle, Problem, Severity, Text, compile};
 use weir_control::follow::Follower;
+use weir_control::state::State;
 use weir_control::store::{Store, Version, errors, hash};
 use weir_control::{DataPlane, admin, source};
 use weir_policy::plan::Plan;
-use weir_proxy::{Handle, Options};
+use weir_proxy::{Handed, Handle, Options};
 
 /// The data plane, as control sees it.
 pub(crate) struct Plane(pub(crate) Handle);
@@ -32,19 +45,43 @@ impl DataPlane for Plane {
     }
 }
 
+/// Something that may be otherwise a moment later (a port in use, say): a supervisor may try again.
+#[derive(Debug)]
+pub(crate) struct NotNow(String);
+
+impl fmt::Display for NotNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotNow {}
+
+/// What is served from the start.
+struct Beginning {
+    plan: Plan,
+    texts: Vec<Text>,
+    problems: Vec<Problem>,
+    /// Why these are the last good documents and not the given ones.
+    instead: Option<String>,
+}
+
 pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
     // Before anything can fail or listen: a signal must find its handler.
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("cannot handle signals")?;
-    let (texts, unreadable) = source::read(&args.files);
-    let hash = hash(&texts);
-    let bundle = Bundle { texts, options: args.documents.options() };
-    let (plan, mut problems) = compile(&bundle);
-    problems.extend(unreadable);
-    print(&problems, &bundle.texts);
-    if errors(&problems) > 0 {
-        bail!("the configuration has errors: nothing was started");
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).context("cannot handle signals")?;
+    let ourselves = Ourselves::find()?;
+    let mut predecessor = Predecessor::find()?;
+    let sockets = match &mut predecessor {
+        Some(earlier) => earlier.take().context("cannot take the sockets over")?,
+        None => supervisor::sockets(),
+    };
+    let mut handed = Handed::new(sockets);
+    if args.admin.0.is_some_and(|address| !address.ip().is_loopback()) {
+        bail!("the admin address is not loopback: use 127.0.0.1 (other addresses will need a token)");
     }
-    let workers = args.workers.map_or_else(cores::available, usize::from);
+    let state = args.state.as_deref().map(State::open).transpose().context("cannot use the folder of --state")?;
+    let begun = begin(&args, state.as_ref())?;
+    let workers = args.workers.map_or_else(machine::cores, usize::from);
     let options = Options {
         outbound: args.outbound.0,
         workers,
@@ -52,50 +89,106 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         name: args.name.clone(),
         namespace: args.documents.namespace.clone(),
         seed: seed(),
+        ceilings: machine::ceilings(),
     };
-    let handle = weir_proxy::start(options, plan)?;
-    let (outbound, gateways) = (handle.outbound(), handle.gateways());
+    let handle = weir_proxy::start(options, begun.plan, &mut handed).map_err(|why| NotNow(why.to_string()))?;
+    let addresses: Vec<_> = handle.outbound().into_iter().chain(handle.gateways()).collect();
     let plane = Arc::new(Plane(handle));
     let store = Arc::new(Store::default());
-    let version = store.accept(hash, problems);
-    let follower = Arc::new(Follower::new(args.files, bundle.options, Arc::clone(&plane) as Arc<dyn DataPlane>, store));
-    if let Some(address) = args.admin.0 {
-        let shared = Arc::clone(&plane) as Arc<dyn DataPlane>;
-        admin::start(address, shared, Arc::clone(&follower)).map_err(anyhow::Error::msg)?;
+    let version = store.accept(hash(&begun.texts), begun.problems.clone());
+    let shared = Arc::clone(&plane) as Arc<dyn DataPlane>;
+    let follower = Follower::new(args.files.clone(), args.documents.options(), shared, store);
+    let follower = Arc::new(follower.keeping(state));
+    match begun.instead {
+        Some(why) => follower.store.refuse(begun.problems, why),
+        None => follower.keep(&begun.texts),
     }
-    let reload = follower.start(say).context("cannot start the thread that follows the files")?;
-    for address in outbound.iter().chain(&gateways) {
+    let (events, received) = channel();
+    forward(signals, events.clone()).context("cannot start the thread of signals")?;
+    let admin = start_admin(&args, &plane, &follower, &mut handed, events.clone())?;
+    let _watching = follower.start(say).context("cannot start the thread that follows the files")?;
+    supervisor::watch(Arc::downgrade(&plane)).context("cannot start the watchdog's thread")?;
+    for address in addresses {
         eprintln!("weir: serving on {address}");
     }
-    eprintln!("weir: ready, version {version}, {workers} workers");
-    for signal in signals.forever() {
-        if signal == SIGHUP {
-            // The follower lives as long as the process.
-            let _ = reload.send(());
-            continue;
-        }
-        eprintln!("weir: draining; a second signal ends at once");
-        end_at_second_signal(signals);
-        plane.0.drain(args.drain_timeout);
-        eprintln!("weir: done");
-        break;
+    for address in handed.addresses() {
+        eprintln!("weir: a socket on {address} was handed over that nothing asks for: it is closed");
     }
-    Ok(ExitCode::SUCCESS)
+    drop(handed);
+    eprintln!("weir: ready, version {version}, {workers} workers");
+    if let Some(earlier) = predecessor {
+        // An earlier process that is gone needs no word.
+        let _ = earlier.dismiss();
+    }
+    supervisor::ready(&version.to_string());
+    Ok(Lifecycle { args, plane, follower, admin, ourselves, events, upgrade: None }.run(received))
 }
 
-fn say(outcome: &Result<Version, String>) {
+fn begin(args: &Run, state: Option<&State>) -> anyhow::Result<Beginning> {
+    let (texts, unreadable) = source::read(&args.files);
+    let bundle = Bundle { texts, options: args.documents.options() };
+    let (plan, mut problems) = compile(&bundle);
+    problems.extend(unreadable);
+    print(&problems, &bundle.texts);
+    let count = errors(&problems);
+    if count == 0 {
+        return Ok(Beginning { plan, texts: bundle.texts, problems, instead: None });
+    }
+    let Some(texts) = state.and_then(State::load) else {
+        bail!("the configuration has errors: nothing was started");
+    };
+    let bundle = Bundle { texts, options: bundle.options };
+    let (plan, kept) = compile(&bundle);
+    if errors(&kept) > 0 {
+        print(&kept, &bundle.texts);
+        bail!("the configuration has errors, and so have the last good documents of --state: nothing was started");
+    }
+    let first = problems.iter().find(|problem| problem.severity == Severity::Error);
+    let first = first.map(|problem| format!("{}: {}", problem.place, problem.words)).unwrap_or_default();
+    let why = format!("at the start: {count} errors; the first: {first}");
+    eprintln!("weir: DEGRADED: the given documents cannot be served; serving the last good ones of --state");
+    Ok(Beginning { plan, texts: bundle.texts, problems, instead: Some(why) })
+}
+
+fn start_admin(
+    args: &Run,
+    plane: &Arc<Plane>,
+    follower: &Arc<Follower>,
+    handed: &mut Handed,
+    events: Sender<Event>,
+) -> anyhow::Result<Option<admin::Server>> {
+    let Some(address) = args.admin.0 else { return Ok(None) };
+    let listener = match handed.take(address).pop() {
+        Some(socket) => socket,
+        None => admin::bind(address).map_err(NotNow)?,
+    };
+    let upgrade = Arc::new(move || {
+        let (answer, answered) = channel();
+        events.send(Event::Upgrade(Some(answer))).map_err(|_| "this process is ending".to_owned())?;
+        answered.recv().unwrap_or_else(|_| Err("this process is ending".to_owned()))
+    });
+    let shared = Arc::clone(plane) as Arc<dyn DataPlane>;
+    let admin = admin::Admin { plane: shared, follower: Arc::clone(follower), upgrade };
+    Ok(Some(admin::start(listener, admin).map_err(NotNow)?))
+}
+
+fn forward(mut signals: Signals, events: Sender<Event>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            let event = if signal == SIGUSR2 { Event::Upgrade(None) } else { Event::Signal(signal) };
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+pub(crate) fn say(outcome: &Result<Version, String>) {
     match outcome {
         Ok(version) => eprintln!("weir: version {version} is in force"),
         Err(why) => eprintln!("weir: the new configuration was refused, the last good one stays: {why}"),
     }
-}
-
-fn end_at_second_signal(mut signals: Signals) {
-    std::thread::spawn(move || {
-        if signals.forever().any(|signal| signal != SIGHUP) {
-            std::process::exit(130);
-        }
-    });
 }
 
 /// Of the generators of this process: from the standard library's per-process random keys.

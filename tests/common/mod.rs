@@ -74,8 +74,12 @@ fn answer_all(mut stream: TcpStream) -> Option<()> {
 pub(crate) struct Weir {
     pub(crate) outbound: SocketAddr,
     pub(crate) admin: SocketAddr,
+    pub(crate) folder: PathBuf,
     child: Child,
     file: PathBuf,
+    arguments: Vec<String>,
+    /// Processes that took over.
+    successors: Vec<u32>,
 }
 
 /// What a process holds.
@@ -107,22 +111,83 @@ pub(crate) fn folder() -> PathBuf {
 
 impl Weir {
     pub(crate) fn start(mesh: &str, arguments: &[&str]) -> Self {
-        let file = folder().join("mesh.yaml");
+        Self::start_with(mesh, arguments, |_| {})
+    }
+
+    /// `prepare` may change the command: its environment, its outputs. What weir says is in `stderr` of its folder.
+    pub(crate) fn start_with(mesh: &str, arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
+        let folder = folder();
+        let file = folder.join("mesh.yaml");
         std::fs::write(&file, mesh).expect("written");
-        let (outbound, admin) = ([127, 0, 0, 1], free_port());
-        let outbound: SocketAddr = (outbound, free_port()).into();
-        let admin: SocketAddr = ([127, 0, 0, 1], admin).into();
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
-            .args(["run", "--access-log", "off", "--outbound", &outbound.to_string(), "--admin", &admin.to_string()])
-            .args(arguments)
-            .arg("-f")
-            .arg(&file)
-            .stderr(Stdio::null())
+        let local = [127, 0, 0, 1];
+        let (outbound, admin): (SocketAddr, SocketAddr) = ((local, free_port()).into(), (local, free_port()).into());
+        let mut all: Vec<String> = ["run", "--access-log", "off", "--outbound"].map(str::to_owned).into();
+        all.extend([outbound.to_string(), "--admin".to_owned(), admin.to_string()]);
+        all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        all.extend(["-f".to_owned(), file.to_string_lossy().into_owned()]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+        let said = std::fs::File::create(folder.join("stderr")).expect("a file");
+        command.args(&all).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
+        prepare(&mut command);
+        let child = command.spawn().expect("weir starts");
+        let weir = Self { outbound, admin, folder, child, file, arguments: all, successors: Vec::new() };
+        weir.until_ready();
+        weir
+    }
+
+    fn until_ready(&self) {
+        let end = Instant::now() + PATIENCE;
+        while !(TcpStream::connect(self.admin).is_ok()
+            && self.try_admin("GET", "/ready").is_some_and(|it| it.status == 200))
+        {
+            assert!(Instant::now() < end, "weir is not ready; it said:\n{}", self.said());
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    /// What it wrote to stderr.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.folder.join("stderr")).unwrap_or_default()
+    }
+
+    /// Ends it without warning and starts it again; returns when it serves.
+    pub(crate) fn kill_and_restart(&mut self) -> Duration {
+        self.child.kill().expect("killed");
+        self.child.wait().expect("ended");
+        let said = std::fs::File::create(self.folder.join("stderr")).expect("a file");
+        let began = Instant::now();
+        self.child = Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(said)
             .spawn()
             .expect("weir starts");
-        let weir = Self { outbound, admin, child, file };
-        eventually("weir is ready", || TcpStream::connect(admin).is_ok() && weir.admin("GET", "/ready").status == 200);
-        weir
+        self.until_ready();
+        began.elapsed()
+    }
+
+    /// Has it hand over to a new process.
+    pub(crate) fn upgrade(&mut self) -> Reply {
+        let reply = self.admin("POST", "/api/v1/upgrade");
+        if reply.status == 200 {
+            let text = reply.text();
+            let number = text.split(' ').nth(1).and_then(|word| word.parse().ok());
+            self.successors.push(number.expect("the number of the new process"));
+        }
+        reply
+    }
+
+    pub(crate) fn adopt(&mut self, successor: u32) {
+        self.successors.push(successor);
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    pub(crate) fn remove_documents(&self) {
+        std::fs::remove_file(&self.file).expect("removed");
     }
 
     /// Replaces the documents, as an editor does: by a rename.
@@ -133,28 +198,39 @@ impl Weir {
     }
 
     pub(crate) fn admin(&self, method: &str, path: &str) -> Reply {
-        let mut client = Client::open(self.admin);
-        client.send(method, "127.0.0.1", path, "connection: close\r\n").expect("an answer of the admin address")
+        self.try_admin(method, path).expect("an answer of the admin address")
+    }
+
+    pub(crate) fn try_admin(&self, method: &str, path: &str) -> Option<Reply> {
+        Client::try_open(self.admin)?.send(method, "127.0.0.1", path, "connection: close\r\n")
     }
 
     pub(crate) fn connections(&self) -> u64 {
         self.metric("weir_downstream_connections_active")
     }
 
-    /// The value of a metric without labels.
+    /// The value of one series: `name` or `name{labels}`; 0 when it is not there yet.
     pub(crate) fn metric(&self, name: &str) -> u64 {
         let text = self.admin("GET", "/metrics").text();
-        let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).expect("the metric").to_owned();
-        line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.map_or(0, |value| value.parse().expect("a number"))
     }
 
     pub(crate) fn resources(&self) -> Resources {
-        let count = |name: &str| std::fs::read_dir(format!("/proc/{}/{name}", self.child.id())).expect("proc").count();
+        let count = |name: &str| std::fs::read_dir(format!("/proc/{}/{name}", self.id())).expect("proc").count();
         Resources { descriptors: count("fd"), threads: count("task") }
     }
 
+    /// Of the process that serves.
     pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+        self.successors.last().copied().unwrap_or_else(|| self.child.id())
+    }
+
+    /// Resident memory of the process that serves, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("proc");
+        let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("a line");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
     }
 
     pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
@@ -169,10 +245,22 @@ impl Weir {
 
 impl Drop for Weir {
     fn drop(&mut self) {
+        for successor in &self.successors {
+            // Only if it still is a weir: the number may be another's by now.
+            let name = std::fs::read_to_string(format!("/proc/{successor}/comm")).unwrap_or_default();
+            if name.trim() == "weir" {
+                signal(*successor, "KILL");
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(self.file.parent().expect("a folder"));
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+pub(crate) fn signal(process: u32, name: &str) {
+    let done = Command::new("kill").arg(format!("-{name}")).arg(process.to_string()).status().expect("kill runs");
+    assert!(done.success(), "kill -{name} {process}");
 }
 
 /// One keep-alive connection.
@@ -199,10 +287,18 @@ impl Reply {
 
 impl Client {
     pub(crate) fn open(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("connected");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.set_nodelay(true).expect("no delay");
-        Self { reader: BufReader::new(stream) }
+        Self::try_open(address).expect("connected")
+    }
+
+    pub(crate) fn try_open(address: SocketAddr) -> Option<Self> {
+        let stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_nodelay(true).ok()?;
+        Some(Self { reader: BufReader::new(stream) })
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        self.reader.get_mut()
     }
 
     pub(crate) fn get(&mut self, host: &str, path: &str) -> Option<Reply> {

@@ -13,48 +13,92 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+use tokio::sync::Notify;
 use weir_config::Problem;
 
+/// What the admin address can reach.
 #[derive(Clone)]
-struct Admin {
-    plane: Arc<dyn DataPlane>,
-    follower: Arc<Follower>,
+pub struct Admin {
+    pub plane: Arc<dyn DataPlane>,
+    pub follower: Arc<Follower>,
+    /// Hands over to a new process and says which, or why not. May take as long as that one needs to start.
+    pub upgrade: Arc<dyn Fn() -> Result<u32, String> + Send + Sync>,
 }
 
-/// Binds the admin address and serves it on a thread of its own. Returns where it really is.
+/// The admin address, being served. It is served as long as the process lives, or until [`Server::stop`].
+#[derive(Debug)]
+pub struct Server {
+    socket: TcpListener,
+    stop: Arc<Notify>,
+    ended: Receiver<()>,
+}
+
+impl Server {
+    /// A copy of the listening socket, for a process that is to go on in our place.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn socket(&self) -> std::io::Result<TcpListener> {
+        self.socket.try_clone()
+    }
+
+    /// Accepts no more; what is being answered is finished.
+    pub fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    /// Waits until everything is answered that came before [`Server::stop`], at most `within`.
+    pub fn finish(&self, within: Duration) {
+        // Nothing is ever sent: the thread's end of the channel goes with it.
+        let _ = self.ended.recv_timeout(within);
+    }
+}
+
+/// Binds the admin address.
 ///
 /// # Errors
-/// Words for a person: the address is not loopback, or is in use.
-pub fn start(address: SocketAddr, plane: Arc<dyn DataPlane>, follower: Arc<Follower>) -> Result<SocketAddr, String> {
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "the admin address {address} is not loopback: use 127.0.0.1 (other addresses will need a token)"
-        ));
-    }
-    let listener = std::net::TcpListener::bind(address).map_err(|why| match why.kind() {
+/// Words for a person: the address is in use, say.
+pub fn bind(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).map_err(|why| match why.kind() {
         std::io::ErrorKind::AddrInUse => {
             format!("{address} (admin) is in use by another process: stop that one, or choose another by --admin")
         }
         _ => format!("cannot listen on {address} (admin): {why}"),
-    })?;
-    let bound = listener.local_addr().map_err(|why| why.to_string())?;
-    listener.set_nonblocking(true).map_err(|why| why.to_string())?;
-    let app = router(Admin { plane, follower });
+    })
+}
+
+/// Serves the admin address on a thread of its own.
+///
+/// # Errors
+/// The system refuses a thread or a descriptor.
+pub fn start(socket: TcpListener, admin: Admin) -> Result<Server, String> {
+    socket.set_nonblocking(true).map_err(|why| why.to_string())?;
+    let listener = socket.try_clone().map_err(|why| why.to_string())?;
+    let app = router(admin);
+    let stop = Arc::new(Notify::new());
+    let stopped = Arc::clone(&stop);
+    let (serving, ended) = channel();
     std::thread::Builder::new()
         .name("admin".into())
         .spawn(move || {
+            let _serving: Sender<()> = serving;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let served = runtime.and_then(|runtime| {
-                runtime.block_on(async move { axum::serve(tokio::net::TcpListener::from_std(listener)?, app).await })
+                runtime.block_on(async move {
+                    let listener = tokio::net::TcpListener::from_std(listener)?;
+                    axum::serve(listener, app).with_graceful_shutdown(async move { stopped.notified().await }).await
+                })
             });
             if let Err(why) = served {
                 eprintln!("weir: the admin address ended: {why}");
             }
         })
         .map_err(|why| why.to_string())?;
-    Ok(bound)
+    Ok(Server { socket, stop, ended })
 }
 
 fn router(admin: Admin) -> Router {
@@ -64,6 +108,7 @@ fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/v1/version", get(version))
         .route("/api/v1/reload", post(reload))
+        .route("/api/v1/upgrade", post(upgrade))
         .layer(middleware::from_fn(guard))
         .with_state(admin)
 }
@@ -100,6 +145,12 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     for (name, kind, help, value) in [
         ("weir_config_version", "gauge", "The number of the version in force.", status.version.number),
         ("weir_config_rejected_total", "counter", "Configurations that were refused.", status.rejected),
+        (
+            "weir_config_degraded",
+            "gauge",
+            "1 when the documents of now were refused and older ones are in force.",
+            u64::from(status.refused.is_some()),
+        ),
     ] {
         text += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
     }
@@ -121,11 +172,23 @@ async fn reload(State(admin): State<Admin>) -> Response {
     json_response(code, &admin.follower.store.status())
 }
 
+async fn upgrade(State(admin): State<Admin>) -> Response {
+    match tokio::task::spawn_blocking(move || (admin.upgrade)()).await {
+        Ok(Ok(successor)) => format!("process {successor} serves now; the earlier one drains\n").into_response(),
+        Ok(Err(why)) => {
+            (StatusCode::CONFLICT, format!("no upgrade, the running process goes on: {why}\n")).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
 fn json_response(code: StatusCode, status: &Status) -> Response {
     let body = json!({
+        "status": if status.refused.is_some() { "degraded" } else { "ok" },
         "version": status.version.to_string(),
         "refused": status.refused,
         "rejected": status.rejected,
+        "notKept": status.not_kept,
         "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
     });
     (code, [(header::CONTENT_TYPE, "application/json")], Body::from(format!("{body}\n"))).into_response()

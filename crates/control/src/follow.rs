@@ -6,12 +6,13 @@
 
 use crate::DataPlane;
 use crate::source;
+use crate::state::State;
 use crate::store::{Store, Version, errors, hash};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use weir_config::{Bundle, Options, compile};
+use weir_config::{Bundle, Options, Text, compile};
 
 /// Quiet for so long, a burst of file events is over.
 const QUIET: Duration = Duration::from_millis(10);
@@ -24,6 +25,7 @@ pub struct Follower {
     options: Options,
     plane: Arc<dyn DataPlane>,
     pub store: Arc<Store>,
+    state: Option<State>,
     /// Reloads are serialised.
     turn: Mutex<()>,
 }
@@ -31,7 +33,22 @@ pub struct Follower {
 impl Follower {
     /// `first` is the hash of what the data plane was started with.
     pub fn new(paths: Vec<PathBuf>, options: Options, plane: Arc<dyn DataPlane>, store: Arc<Store>) -> Self {
-        Self { paths, options, plane, store, turn: Mutex::new(()) }
+        Self { paths, options, plane, store, state: None, turn: Mutex::new(()) }
+    }
+
+    /// Keeps each good version there.
+    #[must_use]
+    pub fn keeping(self, state: Option<State>) -> Self {
+        Self { state, ..self }
+    }
+
+    /// These texts are in force: a restart may need them.
+    pub fn keep(&self, texts: &[Text]) {
+        let kept = self.state.as_ref().map_or(Ok(()), |state| state.keep(texts));
+        if let Err(why) = &kept {
+            eprintln!("weir: the documents in force could not be kept in --state: {why}");
+        }
+        self.store.kept(kept.map_err(|why| why.to_string()));
     }
 
     /// Reads and commits now.
@@ -42,7 +59,8 @@ impl Follower {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (texts, unreadable) = source::read(&self.paths);
         let hash = hash(&texts);
-        let (plan, mut problems) = compile(&Bundle { texts, options: self.options.clone() });
+        let bundle = Bundle { texts, options: self.options.clone() };
+        let (plan, mut problems) = compile(&bundle);
         problems.extend(unreadable);
         let count = errors(&problems);
         let refuse = |problems, why: String| {
@@ -58,7 +76,11 @@ impl Follower {
             return Ok(self.store.same(problems));
         }
         match self.plane.commit(plan) {
-            Ok(()) => Ok(self.store.accept(hash, problems)),
+            Ok(()) => {
+                let version = self.store.accept(hash, problems);
+                self.keep(&bundle.texts);
+                Ok(version)
+            }
             Err(why) => refuse(problems, why),
         }
     }

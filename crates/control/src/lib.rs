@@ -10,6 +10,7 @@
 pub mod admin;
 pub mod follow;
 pub mod source;
+pub mod state;
 pub mod store;
 
 use weir_policy::plan::Plan;

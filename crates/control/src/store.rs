@@ -26,6 +26,8 @@ pub struct Status {
     pub problems: Vec<Problem>,
     /// Why the latest attempt was refused; `None` when it was not.
     pub refused: Option<String>,
+    /// Why the version in force is not in `--state`; `None` when it is, or none is wanted.
+    pub not_kept: Option<String>,
 }
 
 /// The status, shared between who changes it and who shows it.
@@ -57,6 +59,11 @@ impl Store {
         status.problems = problems;
         status.refused = None;
         status.version.clone()
+    }
+
+    /// The version in force was kept on disk, or why it was not.
+    pub fn kept(&self, outcome: Result<(), String>) {
+        self.lock().not_kept = outcome.err();
     }
 
     /// A bundle was refused: the last good one stays.

@@ -260,6 +260,10 @@ fn process(registry: &Registry, out: &mut String) {
     for (reason, count) in process.refused {
         let _ = writeln!(out, "weir_connections_refused_total{{reason=\"{reason}\"}} {count}");
     }
+    family(out, "weir_limited_total", "counter", "What a limit ended or refused.");
+    for (limit, count) in process.limited {
+        let _ = writeln!(out, "weir_limited_total{{limit=\"{limit}\"}} {count}");
+    }
 }
 
 #[cfg(test)]

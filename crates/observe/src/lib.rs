@@ -16,5 +16,5 @@ pub mod shard;
 
 pub use access::Line;
 pub use expose::{ClusterNumbers, render};
-pub use registry::{Registry, ServiceLabels, Source};
+pub use registry::{Limit, Registry, ServiceLabels, Source};
 pub use shard::{Protocol, Sample, Series, SeriesKey, Shard};

@@ -19,6 +19,51 @@ pub struct ServiceLabels {
     pub namespace: Arc<str>,
 }
 
+/// A limit that ended or refused something; its word is the metric's label, the log's `reason` and the docs' name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// A request body that came too slowly.
+    SlowBody,
+    /// A client that read its answer too slowly.
+    SlowReader,
+    /// No byte of a request in either direction for too long.
+    StreamIdle,
+    /// A connection without a request for too long.
+    ConnectionIdle,
+    /// A body that was not kept for a retry, because the process keeps enough already.
+    ReplayMemory,
+    /// A request that was refused because memory or descriptors are short.
+    Overloaded,
+    /// Memory or descriptors became short: no connection is accepted for a while.
+    Pressure,
+}
+
+impl Limit {
+    /// Every limit, in the order of their counts.
+    pub const ALL: [Self; 7] = [
+        Self::SlowBody,
+        Self::SlowReader,
+        Self::StreamIdle,
+        Self::ConnectionIdle,
+        Self::ReplayMemory,
+        Self::Overloaded,
+        Self::Pressure,
+    ];
+
+    /// The one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::SlowBody => "slow_body",
+            Self::SlowReader => "slow_reader",
+            Self::StreamIdle => "stream_idle",
+            Self::ConnectionIdle => "connection_idle",
+            Self::ReplayMemory => "replay_memory",
+            Self::Overloaded => "overloaded",
+            Self::Pressure => "pressure",
+        }
+    }
+}
+
 /// Services whose labels are remembered; those beyond share the labels `other`.
 const MOST_SERVICES: usize = 100_000;
 
@@ -33,6 +78,7 @@ pub struct Registry {
     dropped_lines: AtomicU64,
     malformed: Mutex<BTreeMap<&'static str, u64>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    limited: [AtomicU64; Limit::ALL.len()],
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,6 +97,7 @@ impl Registry {
             dropped_lines: AtomicU64::new(0),
             malformed: Mutex::new(BTreeMap::new()),
             refused: Mutex::new(BTreeMap::new()),
+            limited: [const { AtomicU64::new(0) }; Limit::ALL.len()],
         }
     }
 
@@ -105,6 +152,11 @@ impl Registry {
         *lock(&self.refused).entry(reason).or_default() += 1;
     }
 
+    /// A limit ended or refused something.
+    pub fn limited(&self, limit: Limit) {
+        self.limited[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn process(&self) -> Process {
         Process {
             connections: self.connections.load(Ordering::Relaxed),
@@ -112,6 +164,7 @@ impl Registry {
             dropped_lines: self.dropped_lines.load(Ordering::Relaxed),
             malformed: lock(&self.malformed).clone(),
             refused: lock(&self.refused).clone(),
+            limited: Limit::ALL.map(|limit| (limit.word(), self.limited[limit as usize].load(Ordering::Relaxed))),
         }
     }
 }
@@ -123,4 +176,5 @@ pub(crate) struct Process {
     pub(crate) dropped_lines: u64,
     pub(crate) malformed: BTreeMap<&'static str, u64>,
     pub(crate) refused: BTreeMap<&'static str, u64>,
+    pub(crate) limited: [(&'static str, u64); Limit::ALL.len()],
 }

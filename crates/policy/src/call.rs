@@ -300,6 +300,7 @@ impl Call {
             outcome::Result::PerTryTimeout => Refusal::PerTryTimeout,
             outcome::Result::WholeTimeout => Refusal::Timeout,
             outcome::Result::Idle => Refusal::Idle,
+            outcome::Result::SlowBody => Refusal::SlowBody,
             outcome::Result::Upload => Refusal::Upload,
             outcome::Result::Abandoned => Refusal::ClientGone,
         };

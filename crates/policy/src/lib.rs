@@ -22,6 +22,7 @@ pub mod flag;
 pub mod inflight;
 pub mod outcome;
 pub mod outlier;
+pub mod pace;
 pub mod path;
 pub mod place;
 pub mod plan;

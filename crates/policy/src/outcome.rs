@@ -35,6 +35,8 @@ pub enum Result {
     WholeTimeout,
     /// No byte in either direction for too long.
     Idle,
+    /// The client sent its body too slowly.
+    SlowBody,
     /// The client's own upload was malformed or broke off.
     Upload,
     /// The client went away.

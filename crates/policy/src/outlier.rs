@@ -120,7 +120,7 @@ impl Seen {
                 local(rules, timeout)
             }
             Result::PerTryTimeout | Result::WholeTimeout => Sign::Nothing,
-            Result::Overflow | Result::Idle | Result::Abandoned | Result::Upload => Sign::Nothing,
+            Result::Overflow | Result::Idle | Result::SlowBody | Result::Abandoned | Result::Upload => Sign::Nothing,
         };
         Self { sign, connected: outcome.connected }
     }

@@ -126,6 +126,11 @@ pub struct Limits {
     pub headers: u32,
     /// To receive a request head on a Gateway listener.
     pub head_timeout: Duration,
+    /// How long a client on a Gateway listener may neither send its body nor read its answer; [`Limits::body_rate`]
+    /// bytes per second earn it back. Default 60 s.
+    pub body_timeout: Duration,
+    /// Bytes per second that a client on a Gateway listener must send or read in the end; 0 = any. Default 240.
+    pub body_rate: u32,
     /// No byte in either direction of a request (Gateway listeners).
     pub stream_idle: Duration,
     /// A client connection without a request.
@@ -164,6 +169,8 @@ impl Default for Limits {
             response_head: 80 * 1024,
             headers: 100,
             head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            body_rate: 240,
             stream_idle: Duration::from_secs(300),
             connection_idle: Duration::from_secs(3600),
             replay_request: 1 << 20,

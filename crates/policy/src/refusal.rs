@@ -36,6 +36,10 @@ pub enum Refusal {
     PerTryTimeout,
     /// No byte for too long.
     Idle,
+    /// The client sent its body too slowly.
+    SlowBody,
+    /// Memory or descriptors are short.
+    Overloaded,
     /// The client's upload was malformed or broke off.
     Upload,
     /// The client went away.
@@ -44,7 +48,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason: for tables and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::UnknownHost,
         Self::NoRoute,
         Self::NoCluster,
@@ -59,6 +63,8 @@ impl Refusal {
         Self::Timeout,
         Self::PerTryTimeout,
         Self::Idle,
+        Self::SlowBody,
+        Self::Overloaded,
         Self::Upload,
         Self::ClientGone,
     ];
@@ -80,6 +86,8 @@ impl Refusal {
             Self::Timeout => "timeout",
             Self::PerTryTimeout => "per_try_timeout",
             Self::Idle => "stream_idle",
+            Self::SlowBody => "slow_body",
+            Self::Overloaded => "overloaded",
             Self::Upload => "bad_upload",
             Self::ClientGone => "client_gone",
         }
@@ -91,7 +99,7 @@ impl Refusal {
             Self::UnknownHost | Self::Protocol => 502,
             Self::NoRoute => 404,
             Self::Timeout | Self::PerTryTimeout => 504,
-            Self::Idle => 408,
+            Self::Idle | Self::SlowBody => 408,
             Self::Upload => 400,
             Self::ClientGone => 0,
             _ => 503,
@@ -111,7 +119,8 @@ impl Refusal {
             Self::Protocol => Flags::UPSTREAM_PROTOCOL,
             Self::Overflow => Flags::OVERFLOW,
             Self::Timeout | Self::PerTryTimeout => Flags::TIMEOUT,
-            Self::Idle => Flags::STREAM_IDLE,
+            Self::Idle | Self::SlowBody => Flags::STREAM_IDLE,
+            Self::Overloaded => Flags::OVERLOADED,
             Self::Upload => Flags::CLIENT_PROTOCOL,
             Self::ClientGone => Flags::CLIENT_GONE,
         }

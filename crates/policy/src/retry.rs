@@ -247,7 +247,12 @@ impl Rules {
                 let unsent = outcome.reached == Reached::Nothing;
                 self.on.has(any) || (unsent && self.on.has(Conditions::RESET_BEFORE_REQUEST))
             }
-            Result::Overflow | Result::WholeTimeout | Result::Idle | Result::Abandoned | Result::Upload => false,
+            Result::Overflow
+            | Result::WholeTimeout
+            | Result::Idle
+            | Result::SlowBody
+            | Result::Abandoned
+            | Result::Upload => false,
         }
     }
 

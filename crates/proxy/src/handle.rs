@@ -8,13 +8,14 @@
 
 use crate::clock::Clock;
 use crate::error::StartError;
-use crate::listen::{self, Bound};
+use crate::listen::{self, Bound, Handed};
 use crate::log::{self, Log};
 use crate::mesh::{Door, Live, Mesh};
+use crate::pressure::{self, Ceilings};
 use crate::worker::{self, Command, Start};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use weir_observe::{ClusterNumbers, Registry, Shard, Source};
 use weir_policy::flag::Flags;
-use weir_policy::plan::{AccessLog, Compatibility, Plan};
+use weir_policy::plan::{AccessLog, Compatibility, Gateway, Plan};
 use weir_policy::retry::No;
 
 /// What the data plane is started with.
@@ -39,6 +40,8 @@ pub struct Options {
     pub namespace: String,
     /// Of the workers' generators; worker n draws from `seed + n`.
     pub seed: u64,
+    /// What the process may use before it refuses work.
+    pub ceilings: Ceilings,
 }
 
 /// A running data plane. Dropping it ends it at once; [`Handle::drain`] ends it in order.
@@ -47,73 +50,61 @@ pub struct Handle {
     shards: Vec<Arc<weir_observe::Series>>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    outbound: Option<SocketAddr>,
     state: Mutex<State>,
 }
 
 struct State {
-    /// The port of each open Gateway listener, and where it really is.
-    gateways: HashMap<u16, SocketAddr>,
+    outbound: Option<Bound>,
+    /// The open Gateway listeners, by port.
+    gateways: HashMap<u16, Bound>,
     live: Arc<Live>,
     /// Plans that some request may still run under: dropped here, not on a worker.
     retired: Vec<Arc<Live>>,
 }
 
-/// Binds every listener, starts the workers, runs `plan`.
+/// Binds every listener, or takes it from `handed`; starts the workers; runs `plan`.
 ///
 /// # Errors
 /// A port is in use, cannot be bound, or the system refuses a thread: nothing is left running.
-pub fn start(options: Options, plan: Plan) -> Result<Handle, StartError> {
+pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle, StartError> {
     let workers = options.workers.max(1);
     let compatibility = plan.settings.compatibility;
     let registry = Registry::new(Source { workload: options.name.clone(), namespace: options.namespace.clone() });
     registry.show_code_class(compatibility == Compatibility::Weir);
     let mesh = Arc::new(Mesh::new(Clock::new(), registry, workers));
-    let outbound = options.outbound.map(|address| listen::bind(address, "outbound", workers)).transpose()?;
-    let mut opened: Vec<(Door, Bound)> = Vec::new();
+    let outbound = options.outbound.map(|address| listen::bind(address, "outbound", workers, handed)).transpose()?;
     let mut gateways = HashMap::new();
     for gateway in &plan.gateways {
-        let bound = bind_gateway(gateway.bind, gateway.port, &gateway.name, workers)?;
-        gateways.insert(gateway.port, bound.address);
-        opened.push((Door::Gateway { port: gateway.port }, bound));
+        gateways.insert(gateway.port, bind_gateway(gateway, workers, handed)?);
     }
-    let outbound_address = outbound.as_ref().map(|bound| bound.address);
-    opened.extend(outbound.map(|bound| (Door::Outbound, bound)));
-    let format = options.access_log.unwrap_or(plan.settings.access_log);
+    let mut opened: Vec<(Door, Shares)> = Vec::new();
+    for (port, bound) in &gateways {
+        opened.push((Door::Gateway { port: *port }, bound.shares(workers)?));
+    }
+    if let Some(bound) = &outbound {
+        opened.push((Door::Outbound, bound.shares(workers)?));
+    }
     let live = Arc::new(mesh.prepare(plan));
     mesh.adopt(&live);
-    let writer = log::start_writer(format).map_err(StartError::System)?;
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-    let state = State { gateways, live: Arc::clone(&live), retired: Vec::new() };
     let mut handle = Handle {
         mesh: Arc::clone(&mesh),
         shards: Vec::new(),
-        commands: senders.clone(),
+        commands: Vec::new(),
         threads: Mutex::default(),
-        outbound: outbound_address,
-        state: Mutex::new(state),
+        state: Mutex::new(State { outbound, gateways, live: Arc::clone(&live), retired: Vec::new() }),
     };
-    for (index, commands) in receivers.into_iter().enumerate() {
-        let shard = Shard::new();
-        handle.shards.push(shard.series());
-        let start = Start {
-            index,
-            mesh: Arc::clone(&mesh),
-            live: Arc::clone(&live),
-            shard,
-            log: Log::new(format, writer.clone(), Arc::clone(&mesh)),
-            seed: options.seed.wrapping_add(index as u64),
-            peers: senders.clone(),
-            commands,
-        };
-        handle.threads.lock().push(spawn(start)?);
-    }
+    handle.spawn_workers(&options, &live, workers)?;
+    pressure::watch(Arc::downgrade(&mesh), options.ceilings).map_err(StartError::System)?;
     handle.tell_all(&live, opened, &[])?;
     Ok(handle)
 }
 
-fn bind_gateway(ip: IpAddr, port: u16, name: &str, workers: usize) -> Result<Bound, StartError> {
-    listen::bind(SocketAddr::new(ip, port), &format!("Gateway {name}"), workers)
+/// The sockets of one listener, by worker.
+type Shares = Vec<Vec<TcpListener>>;
+
+fn bind_gateway(gateway: &Gateway, workers: usize, handed: &mut Handed) -> Result<Bound, StartError> {
+    let address = SocketAddr::new(gateway.bind, gateway.port);
+    listen::bind(address, &format!("Gateway {}", gateway.name), workers, handed)
 }
 
 fn spawn(start: Start) -> Result<JoinHandle<()>, StartError> {
@@ -138,37 +129,55 @@ fn spawn(start: Start) -> Result<JoinHandle<()>, StartError> {
 }
 
 impl Handle {
+    fn spawn_workers(&mut self, options: &Options, live: &Arc<Live>, workers: usize) -> Result<(), StartError> {
+        let format = options.access_log.unwrap_or(live.plan.settings.access_log);
+        let writer = log::start_writer(format).map_err(StartError::System)?;
+        let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        self.commands.clone_from(&senders);
+        for (index, commands) in receivers.into_iter().enumerate() {
+            let shard = Shard::new();
+            self.shards.push(shard.series());
+            let start = Start {
+                index,
+                mesh: Arc::clone(&self.mesh),
+                live: Arc::clone(live),
+                shard,
+                log: Log::new(format, writer.clone(), Arc::clone(&self.mesh)),
+                seed: options.seed.wrapping_add(index as u64),
+                peers: senders.clone(),
+                commands,
+            };
+            self.threads.lock().push(spawn(start)?);
+        }
+        Ok(())
+    }
+
     /// Puts a plan in force: when this returns, every worker runs new requests under it. No connection is closed.
     ///
     /// # Errors
     /// A new port cannot be opened: nothing has changed.
     pub fn commit(&self, plan: Plan) -> Result<(), StartError> {
         let mut state = self.state.lock();
-        let mut opened = Vec::new();
-        let mut gateways = HashMap::new();
+        let workers = self.commands.len();
+        let (mut opened, mut fresh) = (Vec::new(), HashMap::new());
         for gateway in &plan.gateways {
-            let address = match state.gateways.get(&gateway.port) {
-                Some(address) if address.ip() == gateway.bind => *address,
-                // The same port on another address: the old listener is closed below.
-                _ => {
-                    let bound = bind_gateway(gateway.bind, gateway.port, &gateway.name, self.commands.len())?;
-                    let address = bound.address;
-                    opened.push((Door::Gateway { port: gateway.port }, bound));
-                    address
-                }
-            };
-            gateways.insert(gateway.port, address);
+            let open = state.gateways.get(&gateway.port);
+            // The same port on another address: the old listener is closed below.
+            if open.is_none_or(|bound| bound.address.ip() != gateway.bind) {
+                let bound = bind_gateway(gateway, workers, &mut Handed::default())?;
+                opened.push((Door::Gateway { port: gateway.port }, bound.shares(workers)?));
+                fresh.insert(gateway.port, bound);
+            }
         }
-        let closed: Vec<Door> = state
-            .gateways
-            .iter()
-            .filter(|(port, address)| gateways.get(*port) != Some(*address))
-            .map(|(port, _)| Door::Gateway { port: *port })
-            .collect();
+        let wanted = |port: &u16| plan.gateways.iter().any(|gateway| gateway.port == *port);
+        let gone = |port: &&u16| fresh.contains_key(*port) || !wanted(port);
+        let closed: Vec<u16> = state.gateways.keys().filter(gone).copied().collect();
+        let doors: Vec<Door> = closed.iter().map(|port| Door::Gateway { port: *port }).collect();
         let live = Arc::new(self.mesh.prepare(plan));
         self.mesh.adopt(&live);
-        self.tell_all(&live, opened, &closed)?;
-        state.gateways = gateways;
+        self.tell_all(&live, opened, &doors)?;
+        state.gateways.retain(|port, _| !closed.contains(port));
+        state.gateways.extend(fresh);
         let old = std::mem::replace(&mut state.live, live);
         state.retired.push(old);
         // Those that no request runs under any more are dropped here, on the caller's thread.
@@ -176,11 +185,11 @@ impl Handle {
         Ok(())
     }
 
-    fn tell_all(&self, live: &Arc<Live>, opened: Vec<(Door, Bound)>, closed: &[Door]) -> Result<(), StartError> {
+    fn tell_all(&self, live: &Arc<Live>, opened: Vec<(Door, Shares)>, closed: &[Door]) -> Result<(), StartError> {
         let mut shares: Vec<Vec<(Door, TcpListener)>> = self.commands.iter().map(|_| Vec::new()).collect();
-        for (door, bound) in opened {
-            for (share, socket) in shares.iter_mut().zip(bound.sockets) {
-                share.push((door, socket));
+        for (door, sockets) in opened {
+            for (share, sockets) in shares.iter_mut().zip(sockets) {
+                share.extend(sockets.into_iter().map(|socket| (door, socket)));
             }
         }
         let mut taken = Vec::new();
@@ -198,18 +207,18 @@ impl Handle {
     }
 
     /// Where the outbound listener really is.
-    pub const fn outbound(&self) -> Option<SocketAddr> {
-        self.outbound
+    pub fn outbound(&self) -> Option<SocketAddr> {
+        self.state.lock().outbound.as_ref().map(|bound| bound.address)
     }
 
     /// Where the Gateway listeners really are.
     pub fn gateways(&self) -> Vec<SocketAddr> {
-        self.state.lock().gateways.values().copied().collect()
+        self.state.lock().gateways.values().map(|bound| bound.address).collect()
     }
 
     /// Does it accept requests?
     pub fn ready(&self) -> bool {
-        !self.mesh.is_draining()
+        !self.mesh.is_leaving()
     }
 
     /// Client connections that are open.
@@ -227,16 +236,78 @@ impl Handle {
         out
     }
 
-    /// No new connections, idle ones closed, requests under way finished: returns when none is left, or after `within`.
-    pub fn drain(&self, within: Duration) {
-        self.mesh.draining.store(true, Ordering::Relaxed);
+    /// Copies of all listening sockets, for a process that is to go on in our place.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub fn listeners(&self) -> std::io::Result<Vec<TcpListener>> {
+        let state = self.state.lock();
+        let mut copies = Vec::new();
+        for bound in state.gateways.values().chain(&state.outbound) {
+            copies.extend(bound.copies()?);
+        }
+        Ok(copies)
+    }
+
+    /// Does every worker's event loop turn? Waits for the last one at most `within`.
+    pub fn alive(&self, within: Duration) -> bool {
+        let clock = self.mesh.clock;
+        let end = clock.now() + within;
+        let answers: Vec<oneshot::Receiver<()>> = self
+            .commands
+            .iter()
+            .filter_map(|sender| {
+                let (done, answer) = oneshot::channel();
+                sender.send(Command::Ping(done)).ok().map(|()| answer)
+            })
+            .collect();
+        answers.len() == self.commands.len()
+            && answers.into_iter().all(|mut answer| {
+                loop {
+                    match answer.try_recv() {
+                        Ok(()) => break true,
+                        Err(oneshot::error::TryRecvError::Empty) if clock.now() < end => {
+                            std::thread::park_timeout(Duration::from_millis(5));
+                        }
+                        Err(_) => break false,
+                    }
+                }
+            })
+    }
+
+    /// Not ready any more; every answer asks its client to go elsewhere (`connection: close`). New connections are
+    /// still served.
+    pub fn leave(&self) {
+        self.mesh.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns after `length`.
+    pub fn wait(&self, length: Duration) {
+        let clock = self.mesh.clock;
+        let end = clock.now() + length;
+        while clock.now() < end {
+            std::thread::park_timeout(Duration::from_millis(5).min(end.since(clock.now())));
+        }
+    }
+
+    /// No new connections, idle ones closed, requests under way finished: returns when no connection is left, or
+    /// after `within`; and says how many were cut.
+    pub fn drain(&self, within: Duration) -> u64 {
+        self.leave();
+        // Our own copies too: as long as one is open, the kernel takes connections in.
+        let mut state = self.state.lock();
+        state.gateways.clear();
+        state.outbound = None;
+        drop(state);
         self.tell(|| Command::Drain);
         let clock = self.mesh.clock;
         let end = clock.now() + within;
         while self.connections() > 0 && clock.now() < end {
             std::thread::park_timeout(Duration::from_millis(5));
         }
+        let cut = self.connections();
         self.stop();
+        cut
     }
 
     /// Ends now.

@@ -11,6 +11,7 @@
 //!
 //! Does not: read configuration (`weir-config` does) or decide (`weir-policy` does).
 
+mod accept;
 mod alarm;
 mod buffer;
 mod clock;
@@ -20,9 +21,12 @@ mod http;
 mod listen;
 mod log;
 mod mesh;
+mod pressure;
 mod record;
 mod upstream;
 mod worker;
 
 pub use error::StartError;
 pub use handle::{Handle, Options, start};
+pub use listen::Handed;
+pub use pressure::Ceilings;

@@ -8,6 +8,7 @@
 //! Does not: reach the workers (`handle` does).
 
 use crate::clock::Clock;
+use crate::pressure::Pressure;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -49,7 +50,10 @@ impl Drop for Cell {
 pub(crate) struct Mesh {
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
-    pub(crate) draining: AtomicBool,
+    /// Not ready, and every answer says `connection: close`: clients are to go elsewhere.
+    pub(crate) leaving: AtomicBool,
+    /// Is memory or are descriptors short?
+    pub(crate) pressure: Pressure,
     /// Client connections of the process.
     pub(crate) connections: AtomicU32,
     /// Bytes kept for retries by the process.
@@ -71,7 +75,8 @@ impl Mesh {
         Self {
             clock,
             registry,
-            draining: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            pressure: Pressure::default(),
             connections: AtomicU32::new(0),
             replay: AtomicU64::new(0),
             crowd: (0..workers).map(|_| AtomicU32::new(0)).collect(),
@@ -109,8 +114,8 @@ impl Mesh {
         self.cells.lock().by_id.values().cloned().collect()
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes` of the memory for replays, when there is that much.

@@ -7,8 +7,8 @@
 //! ```
 //! Does not: decide; `Handle` commands it.
 
+use crate::accept::{self, Opened};
 use crate::buffer::Store;
-use crate::http::serve;
 use crate::log::Log;
 use crate::mesh::{Arrival, Cell, Door, Live, Mesh};
 use crate::upstream::pool::Pools;
@@ -20,16 +20,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
-use weir_observe::Shard;
+use weir_observe::{Limit, Shard};
 use weir_policy::call::Call;
 use weir_policy::cluster::{Cluster, Draw};
 use weir_policy::rng::Rng;
 use weir_policy::time::Time;
 
 /// How often idle connections are looked at.
-const SWEEP: Duration = Duration::from_millis(500);
-/// After an accept error such as "too many open files".
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const SWEEP: Duration = Duration::from_millis(250);
+/// In a drain, a connection without a request for so long is ended: a request that is on its way still arrives.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// A worker this far above the average hands new connections on: factor 1.25, plus this many.
 const CROWD_MARGIN: u32 = 16;
 
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     },
     /// A client connection from a more crowded worker.
     Adopt(Arrival),
+    /// Answers as soon as the event loop comes to it.
+    Ping(oneshot::Sender<()>),
     /// No new connections; idle ones are closed; requests under way are finished.
     Drain,
     /// End now.
@@ -63,7 +65,13 @@ struct Client {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Activity {
-    Idle { since: Time },
+    /// No request yet, at the edge.
+    Fresh {
+        since: Time,
+    },
+    Idle {
+        since: Time,
+    },
     Busy,
 }
 
@@ -76,7 +84,7 @@ pub(crate) struct Worker {
     pub(crate) shard: RefCell<Shard>,
     pub(crate) log: Log,
     pub(crate) rng: RefCell<Rng>,
-    pub(crate) listeners: RefCell<Vec<(Door, AbortHandle)>>,
+    pub(crate) listeners: RefCell<Vec<Opened>>,
     peers: Vec<mpsc::UnboundedSender<Command>>,
     live: RefCell<Lease>,
     clients: RefCell<Clients>,
@@ -149,12 +157,14 @@ async fn heed(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command
                 let old = worker.take(live);
                 worker.close_listeners(&closed);
                 for (door, socket) in opened {
-                    worker.open_listener(door, socket);
+                    worker.listeners.borrow_mut().push(accept::open(worker, door, socket));
                 }
                 // The commander may have given up waiting; the old plan is then dropped here.
                 drop(done.send(old));
             }
-            Command::Adopt(arrival) => welcome(worker, arrival),
+            Command::Adopt(arrival) => accept::welcome(worker, arrival),
+            // Whoever asked may have given up.
+            Command::Ping(done) => drop(done.send(())),
             Command::Drain => worker.drain(),
             Command::Stop => return,
         }
@@ -233,42 +243,38 @@ impl Worker {
         Some(Arc::clone(&old))
     }
 
-    fn open_listener(self: &Rc<Self>, door: Door, socket: TcpListener) {
-        let task = tokio::task::spawn_local(accept(Rc::clone(self), door, socket));
-        self.listeners.borrow_mut().push((door, task.abort_handle()));
-    }
-
     fn close_listeners(&self, doors: &[Door]) {
-        self.listeners.borrow_mut().retain(|(door, task)| {
-            let close = doors.contains(door);
-            if close {
-                task.abort();
-            }
-            !close
-        });
+        self.listeners.borrow_mut().retain(|opened| !doors.contains(&opened.door));
     }
 
     fn stop_listening(&self) {
-        for (_, task) in self.listeners.take() {
-            task.abort();
-        }
+        self.listeners.take();
     }
 
     fn drain(&self) {
         self.draining.set(Draining::Yes);
         self.stop_listening();
-        self.close_idle(|_| true);
-        drop(self.pools.clear());
     }
 
-    /// Ends the connections that are idle and that `chosen` says.
-    fn close_idle(&self, chosen: impl Fn(Time) -> bool) {
-        let clients = self.clients.borrow();
-        for client in clients.slots.iter().flatten() {
-            if let (Activity::Idle { since }, Some(task)) = (client.activity, &client.task)
-                && chosen(since)
-            {
+    /// Ends the connections that are idle for too long.
+    fn close_idle(&self, now: Time) {
+        let live = self.live();
+        let limits = &live.plan.settings.limits;
+        let most = if self.is_draining() { DRAIN_IDLE } else { Duration::MAX };
+        for client in self.clients.borrow().slots.iter().flatten() {
+            let (since, limit) = match client.activity {
+                Activity::Fresh { since } => (since, limits.head_timeout),
+                Activity::Idle { since } => (since, limits.connection_idle),
+                Activity::Busy => continue,
+            };
+            if let Some(task) = client.task.as_ref().filter(|_| now.since(since) >= limit.min(most)) {
                 task.abort();
+                let fresh = matches!(client.activity, Activity::Fresh { .. });
+                match most {
+                    DRAIN_IDLE => {}
+                    _ if fresh => self.mesh.registry.malformed("head_timeout"),
+                    _ => self.mesh.registry.limited(Limit::ConnectionIdle),
+                }
             }
         }
     }
@@ -294,6 +300,13 @@ impl Worker {
         }
     }
 
+    /// The task of the connection with this key.
+    pub(crate) fn entered(&self, key: usize, task: AbortHandle) {
+        if let Some(Some(client)) = self.clients.borrow_mut().slots.get_mut(key) {
+            client.task = Some(task);
+        }
+    }
+
     fn leave(&self, key: usize) {
         let mut clients = self.clients.borrow_mut();
         clients.slots[key] = None;
@@ -303,7 +316,7 @@ impl Worker {
     }
 
     /// The worker that should have the next connection, when that is not this one.
-    fn emptier(&self) -> Option<&mpsc::UnboundedSender<Command>> {
+    pub(crate) fn emptier(&self) -> Option<&mpsc::UnboundedSender<Command>> {
         let crowd: Vec<u32> = self.mesh.crowd.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let average = crowd.iter().map(|count| u64::from(*count)).sum::<u64>() / crowd.len() as u64;
         if u64::from(crowd[self.index]) <= average * 5 / 4 + u64::from(CROWD_MARGIN) {
@@ -320,58 +333,15 @@ pub(crate) struct Place {
     pub(crate) key: usize,
 }
 
+impl Place {
+    pub(crate) fn new(worker: &Rc<Worker>) -> Self {
+        Self { worker: Rc::clone(worker), key: worker.enter() }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         self.worker.leave(self.key);
-    }
-}
-
-async fn accept(worker: Rc<Worker>, door: Door, socket: TcpListener) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(socket) else { return };
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let limit = worker.live().plan.settings.limits.connections;
-                if worker.mesh.connections.load(Ordering::Relaxed) >= limit {
-                    worker.mesh.registry.refused_connection("connection_limit");
-                    continue;
-                }
-                let Ok(stream) = stream.into_std() else { continue };
-                let arrival = Arrival { stream, peer, door };
-                match worker.emptier() {
-                    Some(other) => {
-                        // A worker that has ended no longer counts: keep the connection.
-                        if let Err(mpsc::error::SendError(Command::Adopt(arrival))) =
-                            other.send(Command::Adopt(arrival))
-                        {
-                            welcome(&worker, arrival);
-                        }
-                    }
-                    None => welcome(&worker, arrival),
-                }
-            }
-            // The client gave up already, or we are out of descriptors: either way, go on.
-            Err(why) if why.kind() == std::io::ErrorKind::ConnectionAborted => {}
-            Err(_) => {
-                worker.mesh.registry.refused_connection("accept_failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-}
-
-fn welcome(worker: &Rc<Worker>, arrival: Arrival) {
-    let Ok(stream) = tokio::net::TcpStream::from_std(arrival.stream) else { return };
-    if stream.set_nodelay(true).is_err() || worker.is_draining() {
-        return;
-    }
-    worker.mesh.connections.fetch_add(1, Ordering::Relaxed);
-    worker.mesh.crowd[worker.index].fetch_add(1, Ordering::Relaxed);
-    let place = Place { worker: Rc::clone(worker), key: worker.enter() };
-    let key = place.key;
-    let task = tokio::task::spawn_local(serve::serve(Rc::clone(worker), place, stream, arrival.peer, arrival.door));
-    if let Some(Some(client)) = worker.clients.borrow_mut().slots.get_mut(key) {
-        client.task = Some(task.abort_handle());
     }
 }
 
@@ -380,8 +350,10 @@ async fn sweep(worker: Rc<Worker>) {
         tokio::time::sleep(SWEEP).await;
         let now = worker.now();
         drop(worker.pools.sweep(now));
-        let limit = worker.live().plan.settings.limits.connection_idle;
-        worker.close_idle(|since| now.since(since) >= limit);
+        if worker.is_draining() {
+            drop(worker.pools.clear());
+        }
+        worker.close_idle(now);
     }
 }
 

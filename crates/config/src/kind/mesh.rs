@@ -95,6 +95,9 @@ fn read_limits(written: &Object<'_>, limits: &mut Limits) {
     limits.response_head = head("responseHead").unwrap_or(limits.response_head);
     limits.headers = count("headers").unwrap_or(limits.headers);
     limits.head_timeout = length("headTimeout").unwrap_or(limits.head_timeout);
+    limits.body_timeout = length("bodyTimeout").unwrap_or(limits.body_timeout);
+    let rate = written.number("minBodyRate", 0, i64::from(u32::MAX)).map(|number| number.value as u32);
+    limits.body_rate = rate.unwrap_or(limits.body_rate);
     limits.stream_idle = length("streamIdle").unwrap_or(limits.stream_idle);
     limits.connection_idle = length("connectionIdle").unwrap_or(limits.connection_idle);
     limits.replay_memory = size(written, "replayMemory").unwrap_or(limits.replay_memory);

@@ -11,6 +11,7 @@ use crate::record::{Asked, Record};
 use crate::worker::Worker;
 use std::rc::Rc;
 use std::sync::Arc;
+use weir_observe::Limit;
 use weir_policy::flag::Flags;
 use weir_policy::refusal::Refusal;
 use weir_policy::route::{self, Route};
@@ -31,7 +32,14 @@ pub(crate) async fn refuse_now(
     asked: &Asked<'_>,
     refused: Refused,
 ) -> Next {
-    let Refused { why, persistence, unread } = refused;
+    let Refused { why, mut persistence, unread } = refused;
+    // A drain may have begun since the request came.
+    if worker.mesh.is_leaving() {
+        persistence = Persistence::Close;
+    }
+    if let Some(limit) = limit(why) {
+        worker.mesh.registry.limited(limit);
+    }
     record.reason = Some(why);
     record.status = why.status();
     record.details = reply::details(why);
@@ -57,6 +65,15 @@ pub(crate) async fn refuse_now(
     let next = reply::send(client, &way.down, next).await;
     record.finish(worker, Some(asked));
     next
+}
+
+const fn limit(why: Refusal) -> Option<Limit> {
+    match why {
+        Refusal::Idle => Some(Limit::StreamIdle),
+        Refusal::SlowBody => Some(Limit::SlowBody),
+        Refusal::Overloaded => Some(Limit::Overloaded),
+        _ => None,
+    }
 }
 
 fn method(asked: &Asked<'_>) -> Method {

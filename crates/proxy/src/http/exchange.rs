@@ -20,12 +20,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use weir_policy::outcome::{Interim, Reached, Result as Ended};
+use weir_policy::pace::Pace;
 use weir_policy::time::Time;
 use weir_policy::timeout::{Limits, Which};
 use weir_wire::{Parsed, RequestKind};
 
 /// What a client may send ahead (the next requests) while it waits for an answer.
 const PIPELINED: usize = 16 * 1024;
+
+/// How long a client may leave an answer of our own unread.
+const UNREAD: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A request under way, over all its tries and the relay of its answer.
 pub(crate) struct Exchange<'a> {
@@ -46,6 +50,9 @@ pub(crate) struct Exchange<'a> {
     /// No byte for so long ends the request (Gateway listeners).
     pub(crate) idle: Option<std::time::Duration>,
     pub(crate) stirred: Time,
+    /// How slowly the client may send and read (Gateway listeners).
+    pub(crate) sending: Option<Pace>,
+    pub(crate) reading: Option<Pace>,
 }
 
 impl Exchange<'_> {
@@ -92,17 +99,28 @@ impl Exchange<'_> {
                     }
                     // It may have answered already: the reading half decides.
                     Poll::Ready(_) => self.deaf = true,
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Pending => {
+                        self.paced(0);
+                        return Poll::Pending;
+                    }
                 }
             }
             if self.upload.is_complete() {
+                self.paced(0);
                 self.wrote = Reached::Whole;
                 return Poll::Ready(Ok(()));
             }
             self.way.up.clear();
             self.sent = 0;
+            let before = self.upload.bytes;
             let pulled =
                 self.upload.poll_pull(&mut self.client.stream, self.rest, &mut self.way.up, &mut self.way.kept, cx);
+            if self.upload.bytes > before {
+                self.paced(self.upload.bytes - before);
+            }
+            if let (Poll::Pending, Some(pace)) = (&pulled, &mut self.sending) {
+                pace.wait(|| self.worker.now());
+            }
             match pulled {
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(broken)),
                 Poll::Pending if self.way.up.is_empty() => return Poll::Pending,
@@ -195,15 +213,21 @@ impl Exchange<'_> {
 
     fn poll_deadline(&mut self, limits: &Limits, cx: &mut Context<'_>) -> Poll<Ended> {
         let deadline = self.upload.received.and_then(|received| limits.deadline(received));
-        let idle = self.idle.map(|length| self.stirred + length);
-        let (until, ended) = match (deadline, idle) {
-            (Some((until, which)), idle) if idle.is_none_or(|idle| until <= idle) => {
-                (until, if which == Which::Whole { Ended::WholeTimeout } else { Ended::PerTryTimeout })
-            }
-            (_, Some(idle)) => (idle, Ended::Idle),
-            _ => return Poll::Pending,
-        };
+        let deadline = deadline.map(|(until, which)| {
+            (until, if which == Which::Whole { Ended::WholeTimeout } else { Ended::PerTryTimeout })
+        });
+        let idle = self.idle.map(|length| (self.stirred + length, Ended::Idle));
+        let slow = self.sending.as_ref().and_then(Pace::due).map(|until| (until, Ended::SlowBody));
+        let first = [deadline, idle, slow].into_iter().flatten().min_by_key(|(until, _)| *until);
+        let Some((until, ended)) = first else { return Poll::Pending };
         self.client.alarm.poll(&self.worker.mesh.clock, until, cx).map(|()| ended)
+    }
+
+    /// The client sent `bytes` of its body; 0: it is not waited for.
+    fn paced(&mut self, bytes: u64) {
+        if let Some(pace) = &mut self.sending {
+            pace.moved(bytes, || self.worker.now());
+        }
     }
 
     /// Something moved: the idle clock starts anew.
@@ -255,13 +279,19 @@ impl Exchange<'_> {
 /// Appends a reply and sends all of `down`.
 pub(crate) async fn flush(client: &mut Client, down: &[u8]) -> io::Result<()> {
     let mut sent = 0;
+    let mut until = None;
     poll_fn(|cx| {
         while sent < down.len() {
             match Pin::new(&mut client.stream).poll_write(cx, &down[sent..]) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => sent += count,
                 Poll::Ready(Err(why)) => return Poll::Ready(Err(why)),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    let clock = &client.clock;
+                    let until = *until.get_or_insert_with(|| clock.now() + UNREAD);
+                    let over = client.alarm.poll(clock, until, cx);
+                    return over.map(|()| Err(io::ErrorKind::TimedOut.into()));
+                }
             }
         }
         Poll::Ready(Ok(()))

@@ -22,10 +22,12 @@ use crate::upstream::pool::{self, Link};
 use crate::worker::{Lease, Worker};
 use std::rc::Rc;
 use std::sync::Arc;
+use weir_observe::Limit;
 use weir_policy::call::Call;
 use weir_policy::drive::{Verdict, drive};
 use weir_policy::flag::Flags;
 use weir_policy::outcome::{Connected, Interim, Reached};
+use weir_policy::pace::Pace;
 use weir_policy::plan::{ClusterIndex, Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
 use weir_policy::retry::{Idempotency, NonIdempotent};
@@ -101,6 +103,10 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     };
     let persistence = persistence(worker, request);
     let inquiry = Inquiry { worker, live: &live, request, buf, facts, request_id: id, record, persistence };
+    if worker.mesh.pressure.sheds() {
+        let inquiry = Inquiry { persistence: Persistence::Close, ..inquiry };
+        return refuse(inquiry, client, way, Refusal::Overloaded).await;
+    }
     let Some(table) = table(&live, client.door) else {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     };
@@ -164,7 +170,7 @@ fn door_port(door: Door, authority: &[u8]) -> u16 {
 
 fn persistence(worker: &Worker, request: &RequestHead) -> Persistence {
     match request.version {
-        _ if worker.is_draining() || request.connection.close => Persistence::Close,
+        _ if worker.mesh.is_leaving() || request.connection.close => Persistence::Close,
         Version::Http11 => Persistence::Keep,
         Version::Http10 if request.connection.keep_alive => Persistence::KeepOld,
         Version::Http10 => Persistence::Close,
@@ -230,7 +236,10 @@ async fn send(
     way.kept.clear();
     way.down.clear();
     let kind = if facts.method == b"HEAD" { RequestKind::Head } else { RequestKind::Other };
-    let idle = matches!(client.door, Door::Gateway { .. }).then_some(settings.limits.stream_idle);
+    let edge = matches!(client.door, Door::Gateway { .. });
+    let idle = edge.then_some(settings.limits.stream_idle);
+    let paced = edge && settings.compatibility == Compatibility::Weir;
+    let pace = paced.then(|| Pace::new(settings.limits.body_timeout, settings.limits.body_rate));
     let ask = Ask {
         request,
         buf,
@@ -262,6 +271,8 @@ async fn send(
         interim: Interim::None,
         idle,
         stirred,
+        sending: pace,
+        reading: pace,
     };
     let mut guard = Guard { call: Some(call), worker, cell };
     let mut carrier = Carrier { exchange, cell, upstream, ask, connected: Connected::No, protocol, last: None };
@@ -354,7 +365,9 @@ async fn relay(
         (_, Version::Http11) => Delivery::Chunked,
         (_, Version::Http10) => Delivery::UntilClose,
     };
-    let persistence = if delivery == Delivery::UntilClose { Persistence::Close } else { way.persistence };
+    // A drain may have begun since the request came.
+    let close = delivery == Delivery::UntilClose || worker.mesh.is_leaving();
+    let persistence = if close { Persistence::Close } else { way.persistence };
     let service_time = now.since(exchange.upload.received.unwrap_or(now)).as_millis();
     let service_time = u64::try_from(service_time).unwrap_or(u64::MAX);
     record.status = exchange.way.response.status;
@@ -380,7 +393,11 @@ async fn relay(
     } else {
         pool::close(worker, link);
     }
-    note_end(record, relayed);
+    note_end(worker, record, relayed);
+    if relayed == Relayed::SlowReader {
+        // A reset: what it has not read must not stay in the kernel's buffers for minutes.
+        let _ = socket2::SockRef::from(&exchange.client.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
     match (relayed, persistence) {
         (Relayed::Complete, _) if !exchange.upload.is_complete() => Next::Linger,
         (Relayed::Complete, Persistence::Keep | Persistence::KeepOld) => Next::Request,
@@ -391,13 +408,24 @@ async fn relay(
 /// The upstream's connection broke off in the middle of its answer.
 const UPSTREAM_CUT: &str = "upstream_reset_after_response_started{protocol_error}";
 
-fn note_end(record: &mut Record, relayed: Relayed) {
+fn note_end(worker: &Worker, record: &mut Record, relayed: Relayed) {
+    let limit = match relayed {
+        Relayed::Idle => Some(Limit::StreamIdle),
+        Relayed::SlowBody => Some(Limit::SlowBody),
+        Relayed::SlowReader => Some(Limit::SlowReader),
+        _ => None,
+    };
+    if let Some(limit) = limit {
+        worker.mesh.registry.limited(limit);
+    }
     let (flags, details) = match relayed {
         Relayed::Complete => return,
         Relayed::UpstreamCut => (Flags::UPSTREAM_PROTOCOL, UPSTREAM_CUT),
         Relayed::ClientGone => (Flags::CLIENT_GONE, "downstream_remote_disconnect"),
         Relayed::Timeout => (Flags::TIMEOUT, "response_timeout"),
         Relayed::Idle => (Flags::STREAM_IDLE, "stream_idle_timeout"),
+        Relayed::SlowBody => (Flags::STREAM_IDLE, "request_body_too_slow"),
+        Relayed::SlowReader => (Flags::STREAM_IDLE, "response_read_too_slowly"),
     };
     record.flags = record.flags.with(flags);
     record.details = details;

@@ -11,11 +11,13 @@ use super::exchange::Exchange;
 use super::headers::Delivery;
 use super::upload::Trailers;
 use crate::buffer::Read;
+use crate::http::serve::Client;
 use crate::upstream::pool::Link;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
+use weir_policy::pace::Pace;
 use weir_policy::time::Time;
 use weir_wire::{Body, Step, write};
 
@@ -34,6 +36,10 @@ pub(crate) enum Relayed {
     Timeout,
     /// No byte for too long.
     Idle,
+    /// The client sent its body too slowly.
+    SlowBody,
+    /// The client read too slowly.
+    SlowReader,
 }
 
 /// An answer on its way down.
@@ -177,37 +183,53 @@ impl<'x, 'a> Relay<'x, 'a> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
-        let way = &mut *self.exchange.way;
-        let mut client = Pin::new(&mut self.exchange.client.stream);
+        let Exchange { way, client, reading, .. } = &mut *self.exchange;
         while self.down_sent < way.down.len() {
-            match client.as_mut().poll_write(cx, &way.down[self.down_sent..]) {
-                Poll::Ready(Ok(count)) if count > 0 => self.down_sent += count,
-                Poll::Ready(_) => return Poll::Ready(Err(())),
-                Poll::Pending => return Poll::Pending,
-            }
+            self.down_sent += ready!(poll_give(client, reading, &way.down[self.down_sent..], cx))?;
         }
         while self.straight > 0 {
-            match client.as_mut().poll_write(cx, &way.answer.unread()[..self.straight]) {
-                Poll::Ready(Ok(count)) if count > 0 => {
-                    way.answer.consume(count);
-                    self.straight -= count;
-                }
-                Poll::Ready(_) => return Poll::Ready(Err(())),
-                Poll::Pending => return Poll::Pending,
-            }
+            let count = ready!(poll_give(client, reading, &way.answer.unread()[..self.straight], cx))?;
+            way.answer.consume(count);
+            self.straight -= count;
         }
         Poll::Ready(Ok(()))
     }
 
     fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Relayed> {
-        let idle = self.exchange.idle.map(|length| self.exchange.stirred + length);
-        let (until, ended) = match (self.deadline, idle) {
-            (Some(deadline), idle) if idle.is_none_or(|idle| deadline <= idle) => (deadline, Relayed::Timeout),
-            (_, Some(idle)) => (idle, Relayed::Idle),
-            _ => return Poll::Pending,
-        };
         let exchange = &mut *self.exchange;
+        let deadline = self.deadline.map(|until| (until, Relayed::Timeout));
+        let idle = exchange.idle.map(|length| (exchange.stirred + length, Relayed::Idle));
+        let due = |pace: &Option<Pace>| pace.as_ref().and_then(Pace::due);
+        let body = due(&exchange.sending).map(|until| (until, Relayed::SlowBody));
+        let reader = due(&exchange.reading).map(|until| (until, Relayed::SlowReader));
+        let first = [deadline, idle, body, reader].into_iter().flatten().min_by_key(|(until, _)| *until);
+        let Some((until, ended)) = first else { return Poll::Pending };
         exchange.client.alarm.poll(&exchange.worker.mesh.clock, until, cx).map(|()| ended)
+    }
+}
+
+/// Writes to the client what it takes, and keeps account of its pace. `Err`: it is gone.
+fn poll_give(
+    client: &mut Client,
+    reading: &mut Option<Pace>,
+    bytes: &[u8],
+    cx: &mut Context<'_>,
+) -> Poll<Result<usize, ()>> {
+    let clock = client.clock;
+    match (Pin::new(&mut client.stream).poll_write(cx, bytes), reading) {
+        (Poll::Ready(Ok(count)), reading) if count > 0 => {
+            if let Some(pace) = reading {
+                pace.moved(count as u64, || clock.now());
+            }
+            Poll::Ready(Ok(count))
+        }
+        (Poll::Ready(_), _) => Poll::Ready(Err(())),
+        (Poll::Pending, reading) => {
+            if let Some(pace) = reading {
+                pace.wait(|| clock.now());
+            }
+            Poll::Pending
+        }
     }
 }
 

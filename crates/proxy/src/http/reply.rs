@@ -37,6 +37,8 @@ pub(crate) fn words(refusal: Refusal, tries: u32, out: &mut Vec<u8>) {
         Refusal::NoHealthy => return out.extend_from_slice(b"no healthy upstream"),
         Refusal::Timeout | Refusal::PerTryTimeout => return out.extend_from_slice(b"upstream request timeout"),
         Refusal::Idle => return out.extend_from_slice(b"stream timeout"),
+        Refusal::SlowBody => return out.extend_from_slice(b"request body too slow"),
+        Refusal::Overloaded => return out.extend_from_slice(b"overloaded"),
         Refusal::Upload => return out.extend_from_slice(b"Bad Request"),
         Refusal::NotEnforced => {
             let words =
@@ -73,6 +75,8 @@ pub(crate) const fn details(refusal: Refusal) -> &'static str {
         Refusal::Timeout => "response_timeout",
         Refusal::PerTryTimeout => "upstream_per_try_timeout",
         Refusal::Idle => "stream_idle_timeout",
+        Refusal::SlowBody => "request_body_too_slow",
+        Refusal::Overloaded => "overload",
         Refusal::Upload => "http1.codec_error",
         Refusal::ClientGone => "downstream_remote_disconnect",
     }

@@ -12,6 +12,7 @@ use super::forward::{self, Next};
 use super::reply;
 use crate::alarm::Alarm;
 use crate::buffer::{Buf, Read, Scratch};
+use crate::clock::Clock;
 use crate::mesh::Door;
 use crate::record::Record;
 use crate::worker::{Activity, Place, Worker};
@@ -31,6 +32,7 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) door: Door,
     pub(crate) alarm: Alarm,
+    pub(crate) clock: Clock,
 }
 
 /// How a stretch of activity ended.
@@ -43,10 +45,13 @@ enum After {
 
 /// Serves a client until either side ends the connection.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, peer: SocketAddr, door: Door) {
-    let mut client = Client { stream, peer, door, alarm: Alarm::default() };
+    let mut client = Client { stream, peer, door, alarm: Alarm::default(), clock: worker.mesh.clock };
+    let mut first = true;
     loop {
-        worker.mark(place.key, Activity::Idle { since: worker.now() });
-        if worker.is_draining() || poll_fn(|cx| client.stream.poll_read_ready(cx)).await.is_err() {
+        let since = worker.now();
+        let fresh = std::mem::take(&mut first) && head_limits(&worker, &client).1.is_some();
+        worker.mark(place.key, if fresh { Activity::Fresh { since } } else { Activity::Idle { since } });
+        if poll_fn(|cx| client.stream.poll_read_ready(cx)).await.is_err() {
             return;
         }
         worker.mark(place.key, Activity::Busy);
@@ -75,6 +80,12 @@ async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -
         scratch.head.clear();
         std::mem::swap(&mut scratch.head, &mut scratch.rest);
         match read_head(worker, client, scratch).await {
+            Arrived::Head if is_ambiguous_at_the_edge(client, scratch) => {
+                worker.mesh.registry.malformed("underscore");
+                reply::malformed(worker, client, scratch, 400).await;
+                linger(client, &mut scratch.rest).await;
+                return After::Close;
+            }
             Arrived::Head => {}
             Arrived::Nothing => return After::Idle,
             Arrived::End => return After::Close,
@@ -92,6 +103,11 @@ async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -
         }
         match forward::forward(worker, client, scratch).await {
             Next::Request => {}
+            // What is unread would make the kernel reset the connection, and the client lose the answer.
+            Next::Close if !scratch.rest.is_empty() => {
+                linger(client, &mut scratch.rest).await;
+                return After::Close;
+            }
             Next::Close => return After::Close,
             Next::Linger => {
                 linger(client, &mut scratch.rest).await;
@@ -99,6 +115,13 @@ async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -
             }
         }
     }
+}
+
+/// `a_b` and `a-b` are one name to many servers behind us: who names one must not be able to mean the other.
+fn is_ambiguous_at_the_edge(client: &Client, scratch: &Scratch) -> bool {
+    let buf = scratch.head.unread();
+    matches!(client.door, Door::Gateway { .. })
+        && scratch.request.fields.iter().any(|field| field.name.of(buf).contains(&b'_'))
 }
 
 enum Arrived {

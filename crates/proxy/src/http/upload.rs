@@ -11,6 +11,7 @@ use crate::worker::Worker;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
+use weir_observe::Limit;
 use weir_policy::outcome::Body as Kept;
 use weir_policy::time::Time;
 use weir_wire::{Body, Framing, Step, write};
@@ -172,10 +173,12 @@ impl Upload {
             return;
         }
         let size = data.len() as u64;
-        if self.keep == Keep::Yes
-            && kept.len() as u64 + size <= self.limit
-            && self.worker.mesh.take_replay(size, self.memory)
-        {
+        let wanted = self.keep == Keep::Yes && kept.len() as u64 + size <= self.limit;
+        let taken = wanted && self.worker.mesh.take_replay(size, self.memory);
+        if wanted && !taken {
+            self.worker.mesh.registry.limited(Limit::ReplayMemory);
+        }
+        if taken {
             self.held += size;
             kept.extend_from_slice(data);
         } else {

@@ -1,0 +1,119 @@
+//! Accepts client connections and gives each to a worker.
+//!
+//! ```text
+//!   queue ─► pressure? ──yes──► let them wait in the kernel's queue
+//!              │ no
+//!            accept ──out of descriptors──► give the reserve up, refuse one, take the reserve back, pause
+//!              └─► over limits.connections? ──yes──► refuse
+//!                     └─► this worker, or the emptiest when this one is crowded
+//!   told to close: takes what the queue still holds, then closes
+//! ```
+//! No error ends the loop. Does not: speak HTTP.
+
+use crate::http::serve;
+use crate::mesh::{Arrival, Door};
+use crate::worker::{Command, Place, Worker};
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+
+/// After an accept error, and while memory or descriptors are short.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Connections of the kernel's queue that are still taken when a listener closes.
+const LAST: usize = 4096;
+
+/// A listener of a worker that is open. Dropping it closes it in order.
+pub(crate) struct Opened {
+    pub(crate) door: Door,
+    close: Rc<Notify>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.close.notify_one();
+    }
+}
+
+/// Starts to accept from `socket`.
+pub(crate) fn open(worker: &Rc<Worker>, door: Door, socket: TcpListener) -> Opened {
+    let close = Rc::new(Notify::new());
+    tokio::task::spawn_local(accept(Rc::clone(worker), door, socket, Rc::clone(&close)));
+    Opened { door, close }
+}
+
+async fn accept(worker: Rc<Worker>, door: Door, socket: TcpListener, close: Rc<Notify>) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(socket) else { return };
+    let mut reserve = File::open("/dev/null").ok();
+    loop {
+        let next = async {
+            while worker.mesh.pressure.stops_accepting() {
+                tokio::time::sleep(PAUSE).await;
+            }
+            listener.accept().await
+        };
+        let arrived = tokio::select! {
+            biased;
+            () = close.notified() => break,
+            arrived = next => arrived,
+        };
+        match arrived.and_then(|(stream, peer)| Ok(Arrival { stream: stream.into_std()?, peer, door })) {
+            Ok(arrival) => arrive(&worker, arrival),
+            // The client gave up already.
+            Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(_) => {
+                worker.mesh.registry.refused_connection("accept_failed");
+                // Out of descriptors, most likely: with the reserve's one connection is told so, not left waiting.
+                drop(reserve.take());
+                tokio::select! {
+                    biased;
+                    refused = listener.accept() => drop(refused),
+                    () = std::future::ready(()) => {}
+                }
+                reserve = File::open("/dev/null").ok();
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    let Ok(listener) = listener.into_std() else { return };
+    for _ in 0..LAST {
+        let Ok((stream, peer)) = listener.accept() else { return };
+        if stream.set_nonblocking(true).is_ok() {
+            arrive(&worker, Arrival { stream, peer, door });
+        }
+    }
+}
+
+fn arrive(worker: &Rc<Worker>, arrival: Arrival) {
+    let limit = worker.live().plan.settings.limits.connections;
+    // Counted before it is compared, so that two workers cannot both take the last place.
+    if worker.mesh.connections.fetch_add(1, Ordering::Relaxed) >= limit {
+        worker.mesh.connections.fetch_sub(1, Ordering::Relaxed);
+        return worker.mesh.registry.refused_connection("connection_limit");
+    }
+    match worker.emptier() {
+        Some(other) => {
+            // A worker that has ended no longer counts: keep the connection.
+            if let Err(mpsc::error::SendError(Command::Adopt(arrival))) = other.send(Command::Adopt(arrival)) {
+                welcome(worker, arrival);
+            }
+        }
+        None => welcome(worker, arrival),
+    }
+}
+
+/// Serves a connection that is counted already. One that came in before a drain is served in the drain.
+pub(crate) fn welcome(worker: &Rc<Worker>, arrival: Arrival) {
+    worker.mesh.crowd[worker.index].fetch_add(1, Ordering::Relaxed);
+    let place = Place::new(worker);
+    let Ok(stream) = tokio::net::TcpStream::from_std(arrival.stream) else { return };
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let key = place.key;
+    let task = tokio::task::spawn_local(serve::serve(Rc::clone(worker), place, stream, arrival.peer, arrival.door));
+    worker.entered(key, task.abort_handle());
+}

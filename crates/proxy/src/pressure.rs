@@ -1,0 +1,142 @@
+//! Is memory or are descriptors running out? Looked at by a thread of its own, ten times a second.
+//!
+//! ```text
+//!   share of the limit:   0 ──────── 90 % ──────────── 95 % ────── 100 %
+//!                           serve     accept no more     and refuse new requests (503, OM)
+//! ```
+//! Requests under way are finished: they free what is short. Does not: know where the limits come from.
+
+use crate::mesh::Mesh;
+use std::path::PathBuf;
+use std::sync::Weak;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_millis(100);
+/// Shares of a limit, in percent.
+const STOP_ACCEPTING: u64 = 90;
+const SHED: u64 = 95;
+
+/// What the process may use; `None` = no limit is known.
+#[derive(Clone, Default, Debug)]
+pub struct Ceilings {
+    /// Bytes of memory of the cgroup.
+    pub memory: Option<u64>,
+    /// The cgroup's own count of its memory, and the file with its parts; else this process's resident memory counts.
+    pub usage: Option<PathBuf>,
+    pub stat: Option<PathBuf>,
+    /// Open files (`RLIMIT_NOFILE`).
+    pub descriptors: Option<u64>,
+}
+
+/// How short something is; read by every worker, written by the thread.
+#[derive(Default, Debug)]
+pub(crate) struct Pressure(AtomicU8);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Level {
+    Low,
+    Accepting,
+    Shedding,
+}
+
+impl Pressure {
+    pub(crate) fn stops_accepting(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= Level::Accepting as u8
+    }
+
+    pub(crate) fn sheds(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= Level::Shedding as u8
+    }
+}
+
+fn level(used: u64, limit: Option<u64>) -> Level {
+    let Some(limit) = limit.filter(|limit| *limit > 0) else { return Level::Low };
+    match used / (limit / 100).max(1) {
+        share if share >= SHED => Level::Shedding,
+        share if share >= STOP_ACCEPTING => Level::Accepting,
+        _ => Level::Low,
+    }
+}
+
+/// Watches as long as the mesh lives.
+pub(crate) fn watch(mesh: Weak<Mesh>, ceilings: Ceilings) -> std::io::Result<()> {
+    if ceilings.memory.is_none() && ceilings.descriptors.is_none() {
+        return Ok(());
+    }
+    std::thread::Builder::new().name("pressure".into()).spawn(move || {
+        while let Some(mesh) = mesh.upgrade() {
+            let found = look(&mesh, &ceilings);
+            let before = mesh.pressure.0.swap(found as u8, Ordering::Relaxed);
+            if before < Level::Accepting as u8 && found >= Level::Accepting {
+                mesh.registry.limited(weir_observe::Limit::Pressure);
+            }
+            drop(mesh);
+            std::thread::park_timeout(EVERY);
+        }
+    })?;
+    Ok(())
+}
+
+fn look(mesh: &Mesh, ceilings: &Ceilings) -> Level {
+    let memory = ceilings.memory.map_or(Level::Low, |limit| level(memory(ceilings), Some(limit)));
+    // Counting descriptors costs as much as there are; few clients cannot use many.
+    let clients = u64::from(mesh.connections.load(Ordering::Relaxed));
+    let many = ceilings.descriptors.is_some_and(|limit| clients > limit / 4);
+    let descriptors = if many { level(descriptors(), ceilings.descriptors) } else { Level::Low };
+    memory.max(descriptors)
+}
+
+fn descriptors() -> u64 {
+    // Without /proc nothing can be said.
+    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
+}
+
+/// Bytes that count against the limit and cannot be had back by dropping file caches.
+fn memory(ceilings: &Ceilings) -> u64 {
+    let number = |path: &PathBuf| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    match ceilings.usage.as_ref().and_then(number) {
+        Some(usage) => usage.saturating_sub(ceilings.stat.as_ref().map_or(0, file_cache)),
+        None => resident(),
+    }
+}
+
+/// Of `memory.stat`, by both versions' names.
+fn file_cache(path: &PathBuf) -> u64 {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let names = ["inactive_file", "active_file", "total_inactive_file", "total_active_file"];
+    let total = text.lines().any(|line| line.starts_with("total_inactive_file "));
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter(|(name, _)| names.contains(name) && name.starts_with("total_") == total)
+        .filter_map(|(_, value)| value.parse::<u64>().ok())
+        .sum()
+}
+
+/// Resident bytes of this process, less what it shares with files.
+fn resident() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("RssAnon:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_shares() {
+        assert_eq!(level(89, Some(100)), Level::Low);
+        assert_eq!(level(90, Some(100)), Level::Accepting);
+        assert_eq!(level(95, Some(100)), Level::Shedding);
+        assert_eq!(level(95, None), Level::Low);
+        assert_eq!(level(u64::MAX, Some(u64::MAX / 2)), Level::Shedding);
+    }
+
+    #[test]
+    fn this_process_uses_something() {
+        assert!(resident() > 100_000);
+        assert!(descriptors() > 2);
+    }
+}
