@@ -1,4 +1,4 @@
-//! Which endpoint: round robin, least request, random.
+//! Which endpoint: round robin, least request, random, or by a hash of the request.
 //!
 //! ```text
 //!   pick ─► among the usable ─► tried before? ──yes, and picks left──► pick again
@@ -6,18 +6,111 @@
 //!                                   └──► it
 //! ```
 //! A retry avoids hosts tried before as Envoy's `previous_hosts` does: the balancer picks anew, up to `picks` times,
-//! and then takes what it gets. Does not: keep state; cursor and generator are the caller's.
+//! and then takes what it gets. What a pick needs is made once, when a plan is prepared ([`Table`]); a pick costs the
+//! same however many endpoints there are. Does not: keep state; cursor and generator are the caller's.
 
+pub mod key;
+pub mod maglev;
+pub mod ring;
+pub mod turns;
+pub mod xx;
+
+use crate::plan::{Endpoint, Upstream};
 use crate::rng::Rng;
+use key::Key;
+use maglev::Maglev;
+use ring::Ring;
+use turns::Shares;
 
-/// `loadBalancer.simple`.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+/// `loadBalancer`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub enum Rules {
     /// Two endpoints drawn at random, the one with fewer requests under way (Istio's default; `LEAST_CONN` too).
     #[default]
     LeastRequest,
     RoundRobin,
     Random,
+    /// `consistentHash`.
+    Hash(Hash),
+}
+
+/// `consistentHash`: the same key, the same endpoint.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hash {
+    pub key: Key,
+    pub shape: Shape,
+}
+
+/// How keys are shared out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shape {
+    /// `ringHash`: at least so many points, 1 to [`ring::MAXIMUM`]; default [`ring::MINIMUM`].
+    Ring(u64),
+    /// `maglev`: so many slots, a prime below 5,000,011; default [`maglev::SIZE`].
+    Maglev(u64),
+}
+
+impl Rules {
+    /// By what a request is hashed, if it is.
+    pub const fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Hash(hash) => Some(&hash.key),
+            Self::LeastRequest | Self::RoundRobin | Self::Random => None,
+        }
+    }
+}
+
+/// An endpoint as tables know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Weighted<'a> {
+    /// Its address, as text.
+    pub key: &'a str,
+    /// ≥ 1.
+    pub weight: u32,
+}
+
+/// What picks need of the rules and the endpoints, made outside of any lock.
+#[derive(Debug)]
+pub enum Table {
+    LeastRequest(Option<Shares>),
+    RoundRobin(Option<Shares>),
+    Random(Option<Shares>),
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+impl Table {
+    /// Would the table of `old` be the same as that of `new`?
+    pub fn fits(old: &Upstream, new: &Upstream) -> bool {
+        let pairs = || old.endpoints.iter().zip(&new.endpoints);
+        old.balance == new.balance
+            && old.endpoints.len() == new.endpoints.len()
+            && pairs().all(|(old, new)| old.address == new.address && old.weight == new.weight)
+    }
+
+    /// Of the endpoints in their order.
+    pub fn build(rules: &Rules, endpoints: &[Endpoint]) -> Self {
+        let uneven = endpoints.windows(2).any(|pair| pair[0].weight != pair[1].weight);
+        let needs_keys = matches!(rules, Rules::Hash(_));
+        let key = |endpoint: &Endpoint| if needs_keys { endpoint.address.to_string() } else { String::new() };
+        let keys: Vec<String> = endpoints.iter().map(key).collect();
+        let weighted: Vec<Weighted<'_>> = keys
+            .iter()
+            .zip(endpoints)
+            .map(|(key, endpoint)| Weighted { key, weight: endpoint.weight.max(1) })
+            .collect();
+        // Of equal weights nothing needs to be known.
+        let shares = || uneven.then(|| Shares::build(&weighted));
+        match rules {
+            Rules::LeastRequest => Self::LeastRequest(shares()),
+            Rules::RoundRobin => Self::RoundRobin(shares()),
+            Rules::Random => Self::Random(shares()),
+            // No endpoint, no place on a ring: nothing is picked from it either.
+            Rules::Hash(_) if endpoints.is_empty() => Self::Random(None),
+            Rules::Hash(Hash { shape: Shape::Ring(minimum), .. }) => Self::Ring(Ring::build(&weighted, *minimum)),
+            Rules::Hash(Hash { shape: Shape::Maglev(size), .. }) => Self::Maglev(Maglev::build(&weighted, *size)),
+        }
+    }
 }
 
 /// May new requests go there?
@@ -38,12 +131,6 @@ pub trait Pool {
     /// Requests under way.
     fn active(&self, index: usize) -> u32;
 
-    /// Relative share, ≥ 1.
-    fn weight(&self, index: usize) -> u32;
-
-    /// Do all have the same weight?
-    fn is_even(&self) -> bool;
-
     fn usable(&self, index: usize) -> Usable;
 
     /// How many are usable.
@@ -53,220 +140,98 @@ pub trait Pool {
     fn nth_usable(&self, rank: usize) -> usize;
 }
 
-/// Turns that may come to unusable endpoints before only the usable ones take turns.
+/// What one call asks for.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Ask<'a> {
+    /// Tried before.
+    pub avoid: &'a [u32],
+    /// How often another is picked to avoid them.
+    pub picks: u32,
+    /// By which a hashing balancer chooses; without it any will do.
+    pub hash: Option<u64>,
+}
+
+/// Places that may belong to unusable endpoints before only the usable ones are looked at.
 const PROBES: usize = 16;
+/// The same on a ring, where to walk on is what keeps other keys where they are.
+const STEPS: usize = 128;
 
 /// An endpoint, or `None` when none is usable.
-pub fn pick(
-    rules: Rules,
-    pool: &impl Pool,
-    avoid: &[u32],
-    picks: u32,
-    rng: &mut Rng,
-    cursor: &mut u64,
-) -> Option<usize> {
-    let mut chosen = pick_once(rules, pool, rng, cursor)?;
-    for _ in 0..picks {
-        if !avoid.contains(&(chosen as u32)) {
+pub fn pick(table: &Table, pool: &impl Pool, ask: &Ask<'_>, rng: &mut Rng, cursor: &mut u64) -> Option<usize> {
+    if pool.usable_count() == 0 {
+        return None;
+    }
+    let hash = match table {
+        Table::Ring(_) | Table::Maglev(_) => ask.hash.unwrap_or_else(|| rng.next()),
+        Table::LeastRequest(_) | Table::RoundRobin(_) | Table::Random(_) => 0,
+    };
+    let mut chosen = pick_once(table, pool, hash, 0, rng, cursor);
+    for again in 1..=u64::from(ask.picks) {
+        if !ask.avoid.contains(&(chosen as u32)) {
             break;
         }
-        chosen = pick_once(rules, pool, rng, cursor)?;
+        chosen = pick_once(table, pool, hash, again, rng, cursor);
     }
     Some(chosen)
 }
 
-fn pick_once(rules: Rules, pool: &impl Pool, rng: &mut Rng, cursor: &mut u64) -> Option<usize> {
-    if pool.usable_count() == 0 {
-        return None;
-    }
-    match rules {
-        Rules::RoundRobin => round_robin(pool, cursor),
-        Rules::Random => draw(pool, rng),
-        Rules::LeastRequest => {
+fn pick_once(table: &Table, pool: &impl Pool, hash: u64, again: u64, rng: &mut Rng, cursor: &mut u64) -> usize {
+    match table {
+        Table::RoundRobin(shares) => round_robin(shares.as_ref(), pool, cursor),
+        Table::Random(shares) => draw(shares.as_ref(), pool, rng),
+        Table::LeastRequest(shares) => {
+            let first = draw(shares.as_ref(), pool, rng);
             if pool.usable_count() == 1 {
-                return draw(pool, rng);
+                return first;
             }
-            let (first, second) = (draw(pool, rng)?, draw(pool, rng)?);
+            let second = draw(shares.as_ref(), pool, rng);
             // The weights are in the draw already; requests under way decide between the two.
-            Some(if pool.active(second) < pool.active(first) { second } else { first })
+            if pool.active(second) < pool.active(first) { second } else { first }
+        }
+        Table::Ring(ring) => {
+            let place = ring.place(hash) + again as usize;
+            first_usable(pool, hash, (place..).take(STEPS).map(|place| ring.owner(place)))
+        }
+        Table::Maglev(table) => {
+            let hashes = (again..).take(STEPS).map(|again| hash ^ 0u64.wrapping_sub(again));
+            first_usable(pool, hash, hashes.map(|hash| table.owner(hash)))
         }
     }
 }
 
 /// One usable endpoint at random, in proportion to the weights.
-fn draw(pool: &impl Pool, rng: &mut Rng) -> Option<usize> {
-    let len = pool.len();
-    if pool.is_even() {
-        let rank = if pool.usable_count() == 1 { 0 } else { rng.below(pool.usable_count() as u64) };
-        return Some(pool.nth_usable(rank as usize));
+fn draw(shares: Option<&Shares>, pool: &impl Pool, rng: &mut Rng) -> usize {
+    if let Some(shares) = shares {
+        for _ in 0..PROBES {
+            let index = shares.draw(rng);
+            if pool.usable(index) == Usable::Yes {
+                return index;
+            }
+        }
     }
-    let usable = || (0..len).filter(|index| pool.usable(*index) == Usable::Yes);
-    let total: u64 = usable().map(|index| u64::from(pool.weight(index))).sum();
-    let mut left = rng.below(total);
-    usable().find(|index| {
-        let weight = u64::from(pool.weight(*index));
-        let here = left < weight;
-        left = left.wrapping_sub(weight);
-        here
-    })
+    let rank = if pool.usable_count() == 1 { 0 } else { rng.below(pool.usable_count() as u64) };
+    pool.nth_usable(rank as usize)
 }
 
 /// The next in turn. With unequal weights a turn has as many places as the weights sum up to, spread evenly.
-fn round_robin(pool: &impl Pool, cursor: &mut u64) -> Option<usize> {
-    let len = pool.len();
+fn round_robin(shares: Option<&Shares>, pool: &impl Pool, cursor: &mut u64) -> usize {
     for _ in 0..PROBES {
         let turn = *cursor;
         *cursor = cursor.wrapping_add(1);
-        let index = if pool.is_even() { (turn % len as u64) as usize } else { weighted_turn(pool, turn) };
+        let index = shares.map_or_else(|| (turn % pool.len() as u64) as usize, |shares| shares.turn(turn));
         if pool.usable(index) == Usable::Yes {
-            return Some(index);
+            return index;
         }
     }
     // Most are out: take turns among the others.
-    Some(pool.nth_usable((*cursor % pool.usable_count() as u64) as usize))
+    pool.nth_usable((*cursor % pool.usable_count() as u64) as usize)
 }
 
-/// Whose place `turn` is. Place k of weight w stands at (2k+1)/2w of the cycle, which is cut into 2³² parts; the part
-/// where the turn's place stands is found by bisection, and those that share a part go in order.
-fn weighted_turn(pool: &impl Pool, turn: u64) -> usize {
-    let len = pool.len();
-    let total: u64 = (0..len).map(|index| u64::from(pool.weight(index))).sum();
-    let rank = turn % total.max(1);
-    // Places of the endpoint in the parts before `part`: those with (2k+1) · 2³¹ / w < part.
-    let before = |index: usize, part: u64| {
-        let weight = u128::from(pool.weight(index));
-        let half_steps = (u128::from(part) * weight).div_ceil(1 << 31).saturating_sub(1);
-        u64::try_from(half_steps.div_ceil(2)).unwrap_or(u64::MAX)
-    };
-    let (mut low, mut high) = (0u64, 1u64 << 32);
-    while low < high {
-        let part = u64::midpoint(low, high);
-        let places: u64 = (0..len).map(|index| before(index, part + 1)).sum();
-        if places > rank { high = part } else { low = part + 1 }
-    }
-    let mut left = rank - (0..len).map(|index| before(index, low)).sum::<u64>();
-    let found = (0..len).find(|index| {
-        let here = before(*index, low + 1) - before(*index, low);
-        let is_it = left < here;
-        left = left.saturating_sub(here);
-        is_it
-    });
-    found.unwrap_or(0)
+/// The first usable one on the way; when nearly all are out, one that the hash alone decides.
+fn first_usable(pool: &impl Pool, hash: u64, mut way: impl Iterator<Item = usize>) -> usize {
+    way.find(|index| pool.usable(*index) == Usable::Yes)
+        .unwrap_or_else(|| pool.nth_usable((hash % pool.usable_count() as u64) as usize))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rng::Rng;
-    use proptest::prelude::*;
-
-    struct Fixed {
-        weights: Vec<u32>,
-        active: Vec<u32>,
-        down: Vec<usize>,
-    }
-
-    impl Fixed {
-        fn even(count: usize) -> Self {
-            Self { weights: vec![1; count], active: vec![0; count], down: Vec::new() }
-        }
-    }
-
-    impl Pool for Fixed {
-        fn len(&self) -> usize {
-            self.weights.len()
-        }
-
-        fn active(&self, index: usize) -> u32 {
-            self.active[index]
-        }
-
-        fn weight(&self, index: usize) -> u32 {
-            self.weights[index]
-        }
-
-        fn is_even(&self) -> bool {
-            self.weights.windows(2).all(|pair| pair[0] == pair[1])
-        }
-
-        fn usable(&self, index: usize) -> Usable {
-            if self.down.contains(&index) { Usable::No } else { Usable::Yes }
-        }
-
-        fn usable_count(&self) -> usize {
-            (0..self.len()).filter(|index| !self.down.contains(index)).count()
-        }
-
-        fn nth_usable(&self, rank: usize) -> usize {
-            (0..self.len()).filter(|index| !self.down.contains(index)).nth(rank).expect("a rank")
-        }
-    }
-
-    fn many(rules: Rules, pool: &Fixed, count: usize) -> Vec<usize> {
-        let (mut rng, mut cursor) = (Rng::new(1), 0);
-        (0..count).map(|_| pick(rules, pool, &[], 0, &mut rng, &mut cursor).expect("usable")).collect()
-    }
-
-    #[test]
-    fn round_robin_goes_in_turn_and_skips_the_unusable() {
-        let mut pool = Fixed::even(3);
-        assert_eq!(many(Rules::RoundRobin, &pool, 7), [0, 1, 2, 0, 1, 2, 0]);
-        pool.down = vec![1];
-        assert_eq!(many(Rules::RoundRobin, &pool, 4), [0, 2, 0, 2]);
-    }
-
-    #[test]
-    fn least_request_avoids_the_busy_one() {
-        let mut pool = Fixed::even(2);
-        pool.active = vec![100, 0];
-        let idle = many(Rules::LeastRequest, &pool, 1000).into_iter().filter(|index| *index == 1).count();
-        assert!((700..800).contains(&idle), "three quarters, as both draws must hit the busy one: {idle}");
-    }
-
-    #[test]
-    fn weights_share_random_draws() {
-        let pool = Fixed { weights: vec![1, 3], active: vec![0, 0], down: Vec::new() };
-        let second = many(Rules::Random, &pool, 10_000).into_iter().filter(|index| *index == 1).count();
-        assert!((7_300..7_700).contains(&second), "{second}");
-    }
-
-    #[test]
-    fn a_host_tried_before_is_avoided_while_picks_last() {
-        let (pool, mut rng, mut cursor) = (Fixed::even(3), Rng::new(3), 0);
-        assert_eq!(pick(Rules::RoundRobin, &pool, &[0, 1], 5, &mut rng, &mut cursor), Some(2));
-        assert!(pick(Rules::RoundRobin, &Fixed::even(1), &[0], 5, &mut rng, &mut cursor) == Some(0), "or taken again");
-    }
-
-    #[test]
-    fn a_turn_has_as_many_places_for_each_as_its_weight_says() {
-        let pool = Fixed { weights: vec![3, 1, 2], active: vec![0; 3], down: Vec::new() };
-        assert_eq!(many(Rules::RoundRobin, &pool, 12), [0, 2, 0, 1, 2, 0, 0, 2, 0, 1, 2, 0]);
-    }
-
-    proptest! {
-        #[test]
-        fn weighted_turns_are_exact(weights in proptest::collection::vec(1u32..200, 1..8), cycle in 0u64..1000) {
-            let count = weights.len();
-            let pool = Fixed { weights: weights.clone(), active: vec![0; count], down: Vec::new() };
-            let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-            let mut got = vec![0u32; count];
-            for turn in 0..total {
-                got[weighted_turn(&pool, cycle * total + turn)] += 1;
-            }
-            prop_assert_eq!(got, weights);
-        }
-
-        #[test]
-        fn never_an_unusable_one(count in 1usize..8, down in proptest::collection::vec(0usize..8, 0..8), seed: u64, weights in proptest::collection::vec(1u32..5, 8)) {
-            let pool = Fixed { weights: weights[..count].to_vec(), active: vec![0; count], down };
-            let any = (0..count).any(|index| pool.usable(index) == Usable::Yes);
-            let (mut rng, mut cursor) = (Rng::new(seed), seed % 100);
-            for rules in [Rules::RoundRobin, Rules::Random, Rules::LeastRequest] {
-                match pick(rules, &pool, &[], 0, &mut rng, &mut cursor) {
-                    Some(index) => prop_assert!(pool.usable(index) == Usable::Yes),
-                    None => prop_assert!(!any),
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -67,6 +67,8 @@ pub struct Call {
     retrying: Retrying,
     flags: Flags,
     refused: Option<No>,
+    /// Of the request, for balancers that hash.
+    hash: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +105,15 @@ impl Call {
             retrying: Retrying::No,
             flags: Flags::NONE,
             refused: None,
+            hash: None,
         }
+    }
+
+    /// The hash that the request's destination balances by.
+    #[must_use]
+    pub const fn hashed(mut self, hash: Option<u64>) -> Self {
+        self.hash = hash;
+        self
     }
 
     /// Tries so far.
@@ -212,7 +222,7 @@ impl Call {
             Previous::Allow => 0,
         });
         let tried: &[EndpointId] = if picks == 0 { &[] } else { &self.tried };
-        let Some(endpoint) = cluster.pick(tried, picks, draw) else {
+        let Some(endpoint) = cluster.pick(tried, picks, self.hash, draw) else {
             return self.refuse(cluster, Refusal::NoHealthy);
         };
         let ceiling = cluster.rules().inflight;

@@ -8,7 +8,7 @@
 //! One per cluster id and process, behind a lock that the wet side holds for a moment. A new plan changes the rules
 //! under it and forgets nothing. Does not: know connections or clocks.
 
-use crate::balance::{self, Pool, Usable};
+use crate::balance::{self, Ask, Pool, Table, Usable};
 use crate::budget::Budget;
 use crate::inflight::Inflight;
 use crate::outlier::{self, Change, Health, Healths, Outlier, Seen};
@@ -55,6 +55,13 @@ impl Counts {
     }
 }
 
+/// What was in force before: to be dropped outside of locks.
+#[derive(Debug)]
+pub struct Replaced {
+    _rules: Arc<Upstream>,
+    _table: Arc<Table>,
+}
+
 #[derive(Debug)]
 struct Slot {
     address: SocketAddr,
@@ -72,8 +79,8 @@ pub struct Cluster {
     slots: Vec<Slot>,
     /// The slot of each endpoint of `rules`, in order.
     live: Vec<u32>,
-    /// All endpoints of the rules have the same weight.
-    is_even: bool,
+    /// Made of `rules`, for picks.
+    table: Arc<Table>,
     free: Vec<u32>,
     /// Which of `live` are in use.
     turnout: Turnout,
@@ -96,14 +103,6 @@ impl Pool for Live<'_> {
         self.cluster.slots[self.cluster.live[index] as usize].active
     }
 
-    fn weight(&self, index: usize) -> u32 {
-        self.cluster.rules.endpoints[index].weight
-    }
-
-    fn is_even(&self) -> bool {
-        self.cluster.is_even
-    }
-
     fn usable(&self, index: usize) -> Usable {
         if self.cluster.turnout.has(index) { Usable::Yes } else { Usable::No }
     }
@@ -124,7 +123,7 @@ impl Cluster {
             rules: Arc::clone(&rules),
             slots: Vec::new(),
             live: Vec::new(),
-            is_even: true,
+            table: Arc::new(Table::build(&rules.balance, &rules.endpoints)),
             free: Vec::new(),
             turnout: Turnout::default(),
             outlier: Outlier::default(),
@@ -133,7 +132,6 @@ impl Cluster {
             counts: Counts::default(),
         };
         cluster.place(&rules);
-        cluster.is_even = is_even(&rules);
         cluster.turnout.judge(rules.outlier.as_ref());
         cluster
     }
@@ -143,8 +141,14 @@ impl Cluster {
         &self.rules
     }
 
-    /// Takes new rules and forgets nothing of endpoints that remain. Returns the old ones: drop them elsewhere.
-    pub fn renew(&mut self, rules: Arc<Upstream>) -> Arc<Upstream> {
+    /// What picks of the rules in force need.
+    pub const fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Takes new rules, with the table made of them, and forgets nothing of endpoints that remain. Returns the old
+    /// ones: drop them elsewhere.
+    pub fn renew(&mut self, rules: Arc<Upstream>, table: Arc<Table>) -> Replaced {
         let same = self.rules.endpoints.len() == rules.endpoints.len()
             && self.rules.endpoints.iter().zip(&rules.endpoints).all(|(old, new)| old.address == new.address);
         if !same {
@@ -155,8 +159,10 @@ impl Cluster {
             outlier.stop(&mut Fleet { slots, turnout, rules: &outlier::Rules::default() });
         }
         self.turnout.judge(rules.outlier.as_ref());
-        self.is_even = is_even(&rules);
-        std::mem::replace(&mut self.rules, rules)
+        Replaced {
+            _rules: std::mem::replace(&mut self.rules, rules),
+            _table: std::mem::replace(&mut self.table, table),
+        }
     }
 
     fn place(&mut self, rules: &Upstream) {
@@ -261,14 +267,20 @@ impl Cluster {
         outlier.record(rules, &mut Fleet { slots, turnout, rules }, endpoint.0, seen(rules), rng, now);
     }
 
-    /// Picks an endpoint, avoiding those of `tried` as the rules of the retry say; counts nothing.
-    pub(crate) fn pick(&self, tried: &[EndpointId], picks: u32, draw: &mut Draw<'_>) -> Option<EndpointId> {
+    /// Picks an endpoint: by `hash` where the balancer hashes, avoiding those of `tried`; counts nothing.
+    pub(crate) fn pick(
+        &self,
+        tried: &[EndpointId],
+        picks: u32,
+        hash: Option<u64>,
+        draw: &mut Draw<'_>,
+    ) -> Option<EndpointId> {
         let live = Live { cluster: self };
         let chosen = if tried.is_empty() {
-            balance::pick(self.rules.balance, &live, &[], 0, draw.rng, draw.cursor)
+            balance::pick(&self.table, &live, &Ask { avoid: &[], picks: 0, hash }, draw.rng, draw.cursor)
         } else {
             let avoid: Vec<u32> = tried.iter().filter_map(|id| self.slots.get(id.0 as usize)?.live).collect();
-            balance::pick(self.rules.balance, &live, &avoid, picks, draw.rng, draw.cursor)
+            balance::pick(&self.table, &live, &Ask { avoid: &avoid, picks, hash }, draw.rng, draw.cursor)
         };
         chosen.map(|index| EndpointId(self.live[index]))
     }
@@ -324,8 +336,4 @@ impl Healths for Fleet<'_> {
             self.turnout.judge(Some(self.rules));
         }
     }
-}
-
-fn is_even(rules: &Upstream) -> bool {
-    rules.endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight)
 }

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use weir_observe::{Registry, ServiceLabels};
+use weir_policy::balance::Table;
 use weir_policy::cluster::Cluster;
 use weir_policy::plan::{Plan, Upstream};
 
@@ -24,6 +25,8 @@ pub(crate) struct Live {
     pub(crate) plan: Plan,
     /// By `ClusterIndex`.
     pub(crate) cells: Vec<Arc<Cell>>,
+    /// By `ClusterIndex`: what their balancers need, made when the plan was prepared.
+    tables: Vec<Arc<Table>>,
 }
 
 /// The living state of one cluster id, for the whole process.
@@ -86,16 +89,30 @@ impl Mesh {
 
     /// Finds or makes the cell of each cluster; changes nothing that a request can see.
     pub(crate) fn prepare(&self, plan: Plan) -> Live {
-        let mut cells = self.cells.lock();
-        let found = plan.clusters.iter().map(|upstream| cells.find_or_make(upstream, &self.registry)).collect();
-        Live { plan, cells: found }
+        let cells: Vec<Arc<Cell>> = {
+            let mut cells = self.cells.lock();
+            plan.clusters.iter().map(|upstream| cells.find_or_make(upstream, &self.registry)).collect()
+        };
+        let tables = plan.clusters.iter().zip(&cells).map(|(upstream, cell)| {
+            let (rules, table) = {
+                let cluster = cell.cluster.lock();
+                (Arc::clone(cluster.rules()), Arc::clone(cluster.table()))
+            };
+            if Table::fits(&rules, upstream) {
+                table
+            } else {
+                Arc::new(Table::build(&upstream.balance, &upstream.endpoints))
+            }
+        });
+        let tables = tables.collect();
+        Live { plan, cells, tables }
     }
 
     /// Puts a prepared plan's rules in force, and forgets clusters that it does not have.
     pub(crate) fn adopt(&self, live: &Live) {
-        for (cell, upstream) in live.cells.iter().zip(&live.plan.clusters) {
+        for ((cell, upstream), table) in live.cells.iter().zip(&live.plan.clusters).zip(&live.tables) {
             // Dropped after the lock: an old rule set may be large.
-            let old = cell.cluster.lock().renew(Arc::clone(upstream));
+            let old = cell.cluster.lock().renew(Arc::clone(upstream), Arc::clone(table));
             drop(old);
         }
         let kept: HashMap<Arc<str>, Arc<Cell>> = live

@@ -1,5 +1,6 @@
 //! `DestinationRule`: how to talk to a host and its subsets.
 
+use super::load_balancer::{LoadBalancer, load_balancer};
 use super::outlier_detection::{OutlierDetection, outlier_detection};
 use super::retries::RetryOn;
 use crate::decode::{At, Object};
@@ -31,7 +32,7 @@ pub struct Subset {
 #[derive(Clone, Default, Debug)]
 pub struct TrafficPolicy {
     pub pool: Option<Pool>,
-    pub balance: Option<Balance>,
+    pub balance: Option<LoadBalancer>,
     pub outlier: Option<OutlierDetection>,
     pub retry: Option<RetryPolicy>,
     pub budget: Option<RetryBudget>,
@@ -54,14 +55,6 @@ pub struct Pool {
     pub per_connection: Option<u32>,
     pub max_retries: Option<u32>,
     pub http_idle: Option<Duration>,
-}
-
-/// `loadBalancer.simple`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Balance {
-    LeastRequest,
-    RoundRobin,
-    Random,
 }
 
 /// `retryPolicy`, which the seed uses and Istio lacks.
@@ -231,38 +224,6 @@ fn ceiling(object: &Object<'_>, name: &'static str) -> Option<u32> {
         return None;
     }
     Some(number.value as u32)
-}
-
-fn load_balancer(balancer: &Object<'_>) -> Balance {
-    let words = [
-        ("UNSPECIFIED", Balance::LeastRequest),
-        ("LEAST_CONN", Balance::LeastRequest),
-        ("LEAST_REQUEST", Balance::LeastRequest),
-        ("RANDOM", Balance::Random),
-        ("ROUND_ROBIN", Balance::RoundRobin),
-        ("PASSTHROUGH", Balance::LeastRequest),
-    ];
-    let simple = balancer.word("simple", &words);
-    let passthrough = balancer.text("simple").filter(|word| word.value == "PASSTHROUGH");
-    if let Some(word) = passthrough {
-        let text = "`PASSTHROUGH` is accepted and not enforced yet: LEAST_REQUEST is used";
-        balancer.sink.add(Problem::new(Code::NotEnforced, word.place, text));
-    }
-    if balancer.has("simple") && balancer.has("consistentHash") {
-        let text = "`simple` and `consistentHash` exclude each other";
-        balancer.sink.add(balancer.problem(Code::Conflict, "consistentHash", text));
-    }
-    for name in ["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup"] {
-        balancer.object(name);
-    }
-    if balancer.has("localityLbSetting") && balancer.has("zoneAwareLbSetting") {
-        let text = "`localityLbSetting` and `zoneAwareLbSetting` exclude each other";
-        balancer.sink.add(balancer.problem(Code::Conflict, "zoneAwareLbSetting", text));
-    }
-    length(balancer, "warmupDurationSecs");
-    balancer.later(&["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"]);
-    balancer.end();
-    simple.map_or(Balance::LeastRequest, |word| word.value)
 }
 
 fn guarded(tls: &Object<'_>) -> Option<Place> {

@@ -2,6 +2,7 @@
 
 pub mod destination_rule;
 pub mod gateway;
+pub mod load_balancer;
 pub mod mesh;
 pub mod outlier_detection;
 pub mod retries;

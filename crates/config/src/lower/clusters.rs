@@ -99,9 +99,15 @@ impl<'a> Clusters<'a> {
     /// The retries of a route without its own: the destination's, the mesh's, the built-in.
     pub fn default_retry(&self, index: Option<ClusterIndex>) -> Option<retry::Rules> {
         if let Some(policy) = index.and_then(|index| self.facts(index).retry.as_ref()) {
-            return super::retry::of_destination(policy, self.compatibility);
+            return super::retry::of_destination(policy, self.compatibility, self.previous(index));
         }
-        super::retry::of_route(self.mesh.and_then(|mesh| mesh.retries.as_ref()), self.compatibility)
+        let mesh = self.mesh.and_then(|mesh| mesh.retries.as_ref());
+        super::retry::of_route(mesh, self.compatibility, self.previous(index))
+    }
+
+    /// Whether retries to it avoid hosts tried before when nothing is written.
+    pub fn previous(&self, index: Option<ClusterIndex>) -> retry::Previous {
+        index.map_or_else(Default::default, |index| balance::previous(&self.made[index.0 as usize].balance))
     }
 
     /// The per-try timeout that comes with a destination's retries.
@@ -138,7 +144,7 @@ fn make(
             subset: name.into(),
         },
         endpoints: node.endpoints(port, labels),
-        balance: balance::lower(policy.balance),
+        balance: balance::lower(policy.balance.as_ref()),
         inflight: inflight::lower(policy.pool.as_ref(), &budget),
         budget,
         connection: connection::lower(policy.pool.as_ref(), mesh.and_then(|mesh| mesh.connect_timeout)),

@@ -85,7 +85,7 @@ fn fill(into: &mut TrafficPolicy, from: &TrafficPolicy) {
         (outlier @ None, Some(other)) => *outlier = Some(other.clone()),
         (_, None) => {}
     }
-    into.balance = into.balance.or(from.balance);
+    into.balance = into.balance.take().or_else(|| from.balance.clone());
     into.budget = into.budget.take().or_else(|| from.budget.clone());
     into.guarded = into.guarded.take().or_else(|| from.guarded.clone());
     into.place = into.place.take().or_else(|| from.place.clone());
@@ -136,7 +136,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
             let own = &subset.policy;
             TrafficPolicy {
                 pool: own.pool.clone().or_else(|| host.pool.clone()),
-                balance: own.balance.or(host.balance),
+                balance: own.balance.clone().or_else(|| host.balance.clone()),
                 outlier: own.outlier.clone().or_else(|| host.outlier.clone()),
                 retry: own.retry.clone().or_else(|| host.retry.clone()),
                 budget: own.budget.clone().or_else(|| host.budget.clone()),

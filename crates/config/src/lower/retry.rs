@@ -10,9 +10,10 @@ use std::time::Duration;
 use weir_policy::plan::Compatibility;
 use weir_policy::retry::{BackOff, NonIdempotent, Previous, Rules};
 
-/// What `retries` says; `None` = switched off. What it leaves open is the default's.
-pub fn of_route(written: Option<&Retries>, compatibility: Compatibility) -> Option<Rules> {
-    let mut rules = built_in(compatibility);
+/// What `retries` says; `None` = switched off. What it leaves open is the default's. `previous` is the destination's
+/// default: a hashing balancer's retries stay where they are.
+pub fn of_route(written: Option<&Retries>, compatibility: Compatibility, previous: Previous) -> Option<Rules> {
+    let mut rules = Rules { previous, ..built_in(compatibility) };
     let Some(written) = written else { return Some(rules) };
     if written.attempts == Some(0) {
         return None;
@@ -25,16 +26,18 @@ pub fn of_route(written: Option<&Retries>, compatibility: Compatibility) -> Opti
     if let Some(base) = written.back_off {
         rules.back_off = BackOff { base, max: base * 10 };
     }
-    if written.avoid_previous == Some(false) {
-        rules.previous = Previous::Allow;
-    }
+    rules.previous = match written.avoid_previous {
+        Some(true) => Previous::Avoid,
+        Some(false) => Previous::Allow,
+        None => previous,
+    };
     rules.non_idempotent = non_idempotent(written.non_idempotent, compatibility);
     Some(rules)
 }
 
 /// What a destination's `retryPolicy` says.
-pub fn of_destination(written: &RetryPolicy, compatibility: Compatibility) -> Option<Rules> {
-    let mut rules = built_in(compatibility);
+pub fn of_destination(written: &RetryPolicy, compatibility: Compatibility, previous: Previous) -> Option<Rules> {
+    let mut rules = Rules { previous, ..built_in(compatibility) };
     if written.retries == Some(0) {
         return None;
     }

@@ -98,7 +98,9 @@ fn destination(
         Target::Unknown(_) | Target::NotEnforced(_) => None,
     };
     let (retry, per_try) = match &rule.retries {
-        Some(own) => (super::retry::of_route(Some(own), clusters.compatibility), own.per_try.clone()),
+        Some(own) => {
+            (super::retry::of_route(Some(own), clusters.compatibility, clusters.previous(index)), own.per_try.clone())
+        }
         None => {
             let per_try = clusters.default_per_try(index);
             (clusters.default_retry(index), per_try.map(|value| At { value, place: rule.place.clone() }))

@@ -11,6 +11,7 @@
 use super::answer::{Refused, answer_direct, answer_redirect, bad_path, refuse, refuse_now, refuse_old};
 use super::carrier::{Carrier, Guard, Protocol};
 use super::exchange::Exchange;
+use super::hash::Hashed;
 use super::headers::{self, Ask, Delivery, Persistence, Tell};
 use super::relay::{Relay, Relayed};
 use super::upload::{Keep, Trailers, Upload};
@@ -255,7 +256,9 @@ async fn send(
     };
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
-    let call = Call::new(destination.retry.clone(), destination.timeout, idempotency, upload.received);
+    let hashed = Hashed::of(upstream, &facts, client);
+    let call =
+        Call::new(destination.retry.clone(), destination.timeout, idempotency, upload.received).hashed(hashed.hash);
     let stirred = record.began;
     let exchange = Exchange {
         worker,
@@ -291,7 +294,8 @@ async fn send(
         Verdict::Answer(link) => {
             let edits = [&route.headers.response, &destination.headers.response];
             let deadline = guard.call.as_ref().and_then(Call::deadline);
-            let way = Down { persistence, trailers, edits, deadline, version: request.version };
+            let cookie = hashed.cookie.as_deref();
+            let way = Down { persistence, trailers, edits, cookie, deadline, version: request.version };
             let next = relay(&mut exchange, link, &mut record, upstream, &way, settings.compatibility).await;
             if record.details == UPSTREAM_CUT {
                 guard.cut();
@@ -343,6 +347,8 @@ struct Down<'a> {
     persistence: Persistence,
     trailers: Trailers,
     edits: [&'a route::Edits; 2],
+    /// `set-cookie` for a client that is to come back to the same endpoint.
+    cookie: Option<&'a str>,
     deadline: Option<Time>,
     version: Version,
 }
@@ -377,7 +383,8 @@ async fn relay(
         let Way { answer, response, down, .. } = &mut *exchange.way;
         let hops = Hops::of_response(response, answer.unread());
         let date = worker.date();
-        let tell = Tell { delivery, persistence, compatibility, service_time, date: date.as_bytes(), edits: way.edits };
+        let (date, edits, cookie) = (date.as_bytes(), way.edits, way.cookie);
+        let tell = Tell { delivery, persistence, compatibility, service_time, date, edits, cookie };
         headers::incoming(down, response, answer.unread(), &hops, &tell);
         answer.consume(response.len);
     }

@@ -154,6 +154,7 @@ pub(crate) struct Tell<'a> {
     /// Milliseconds from the last byte of the request to the head of the answer.
     pub(crate) service_time: u64,
     pub(crate) date: &'a [u8],
+    pub(crate) cookie: Option<&'a str>,
     pub(crate) edits: [&'a Edits; 2],
 }
 
@@ -184,6 +185,9 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
     write::number_field(down, b"x-envoy-upstream-service-time", tell.service_time);
     if tell.delivery == Delivery::Chunked {
         down.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    }
+    if let Some(cookie) = tell.cookie {
+        write::field(down, b"set-cookie", cookie.as_bytes());
     }
     persistence(down, tell.persistence);
     add(down, &tell.edits);

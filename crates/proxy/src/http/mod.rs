@@ -4,6 +4,7 @@ pub(crate) mod answer;
 pub(crate) mod carrier;
 pub(crate) mod exchange;
 pub(crate) mod forward;
+mod hash;
 pub(crate) mod headers;
 pub(crate) mod relay;
 pub(crate) mod reply;
