@@ -18,6 +18,7 @@ use crate::traffic::{Request, Source, Traffic};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use weir_policy::balance::Table;
 use weir_policy::call::{Attempt, Call, Step};
 use weir_policy::cluster::{Cluster, Draw};
 use weir_policy::outcome::{Connected, Outcome, Reached, Result as Ended};
@@ -409,7 +410,8 @@ impl<S: Servers> World<S> {
     fn carry_out(&mut self, index: usize, now: Time) {
         match self.planned[index].clone() {
             Planned::Renew { service, upstream } => {
-                self.services[service].cluster.renew(upstream);
+                let table = Arc::new(Table::build(&upstream.balance, &upstream.endpoints));
+                drop(self.services[service].cluster.renew(upstream, table));
             }
             Planned::Leave { call } => {
                 let found = self.callers.iter().flatten().find(|caller| caller.number == call);
