@@ -111,7 +111,47 @@ fn null(out: &mut Vec<u8>, name: &str) {
 
 fn number(out: &mut Vec<u8>, name: &str, value: u64) {
     key(out, name);
-    let _ = write!(out, "{value}");
+    decimal(out, value);
+}
+
+/// In decimal, without the machinery of `fmt`: a line has a dozen numbers.
+fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
+    let mut power = 10u64.pow(width as u32 - 1);
+    while power > 1 && value < power {
+        out.push(b'0');
+        power /= 10;
+    }
+    decimal(out, value);
+}
+
+fn socket_address(out: &mut Vec<u8>, value: SocketAddr) {
+    let SocketAddr::V4(four) = value else {
+        // Writing to a vector cannot fail.
+        let _ = write!(out, "{value}");
+        return;
+    };
+    for (index, part) in four.ip().octets().into_iter().enumerate() {
+        if index > 0 {
+            out.push(b'.');
+        }
+        decimal(out, u64::from(part));
+    }
+    out.push(b':');
+    decimal(out, u64::from(four.port()));
 }
 
 fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -126,13 +166,22 @@ fn address(out: &mut Vec<u8>, name: &str, value: Option<SocketAddr>) {
         None => null(out, name),
         Some(value) => {
             key(out, name);
-            let _ = write!(out, "\"{value}\"");
+            out.push(b'"');
+            socket_address(out, value);
+            out.push(b'"');
         }
     }
 }
 
 /// Printable ASCII as it is; the rest as `\u00XX`, each byte taken as Latin-1, as header bytes are.
 fn escape(out: &mut Vec<u8>, value: &[u8]) {
+    // No early exit, so that the compiler makes it a vector loop; nearly every value is plain.
+    let plain = value
+        .iter()
+        .fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte <= 0x7e) & (*byte != b'"') & (*byte != b'\\'));
+    if plain {
+        return out.extend_from_slice(value);
+    }
     for byte in value {
         match byte {
             b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
@@ -147,7 +196,14 @@ fn time(out: &mut Vec<u8>, unix_ms: u64) {
     let (days, rest) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let (year, month, day) = date(days);
     let (hour, minute, second, millis) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z");
+    let parts =
+        [(year, 4, b'-'), (month, 2, b'-'), (day, 2, b'T'), (hour, 2, b':'), (minute, 2, b':'), (second, 2, b'.')];
+    for (value, width, behind) in parts {
+        padded(out, value, width);
+        out.push(behind);
+    }
+    padded(out, millis, 3);
+    out.push(b'Z');
 }
 
 /// The civil date of a day since 1970-01-01: years counted from March, so that the leap day is the last.

@@ -21,6 +21,8 @@ use weir_policy::plan::AccessLog;
 const WAITING: usize = 256;
 /// A worker's buffer is sent when it is this full, without waiting for the turn of the loop.
 const FULL: usize = 64 * 1024;
+/// What a new buffer holds before it grows: some lines.
+const FIRST: usize = 4 * 1024;
 
 /// A worker's end of the log.
 pub(crate) struct Log {
@@ -83,7 +85,8 @@ impl Log {
         if lines == 0 {
             return;
         }
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(self.buffer.take()) {
+        let lines_out = self.buffer.replace(Vec::with_capacity(FIRST));
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = sender.try_send(lines_out) {
             self.mesh.registry.dropped_lines(lines);
         }
     }

@@ -4,6 +4,7 @@
 
 use crate::mesh::Cell;
 use crate::worker::Worker;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,7 +83,7 @@ impl Record {
 
     fn log(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, duration: std::time::Duration) {
         let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        let flags = self.flags.to_string();
+        let flags = if self.flags == Flags::NONE { Cow::Borrowed("-") } else { Cow::Owned(self.flags.to_string()) };
         let authority = asked.and_then(|asked| Some(asked.request.host?.of(asked.buf))).unwrap_or_default();
         worker.log.write(&Line {
             start_time_unix_ms: worker.mesh.clock.unix_millis().saturating_sub(millis(duration)),

@@ -137,6 +137,27 @@ proptest! {
         }
     }
 
+    /// The bound on fields is that bound, and the bound on bytes that bound.
+    #[test]
+    fn bounds_are_exact(fields in 1usize..9, extra in 0usize..3, short in 0usize..3) {
+        let bytes = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(fields)).into_bytes();
+        let limits = Limits { head: bytes.len() + extra - short.min(extra + 1), fields: fields + 1 };
+        let outcome = |limits: &Limits| weir_wire::parse_request(&bytes, limits, &mut RequestHead::default());
+        let expected = if limits.head >= bytes.len() { Ok(Parsed::Complete) } else { Err(Malformed::TooLarge) };
+        prop_assert_eq!(outcome(&limits), expected);
+        let fewer = Limits { fields, ..Limits::default() };
+        prop_assert_eq!(outcome(&fewer), Err(Malformed::TooManyFields));
+    }
+
+    #[test]
+    fn trailers_end_where_they_end(fields in prop::collection::vec("[a-z]{1,5}: [a-z]{0,5}", 1..4), behind in prop::collection::vec(any::<u8>(), 0..5), cuts in prop::collection::vec(any::<usize>(), 0..5)) {
+        let block: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
+        let mut bytes = format!("1\r\na\r\n0\r\n{block}\r\n").into_bytes();
+        bytes.extend_from_slice(&behind);
+        let (decoded, left, done) = decode(Framing::Chunked, &bytes, &cuts).expect("well-formed");
+        prop_assert_eq!((&decoded[..], left, done), (&b"a"[..], behind.len(), true));
+    }
+
     #[test]
     fn chunks_come_back_as_they_were(data in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6), cuts in prop::collection::vec(any::<usize>(), 0..8), behind in prop::collection::vec(any::<u8>(), 0..5)) {
         let mut bytes = Vec::new();
