@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use weir_config::{Bundle, Options as Words, Text};
 use weir_policy::plan::{AccessLog, Plan};
-use weir_proxy::{Handle, Options};
+use weir_proxy::{Ceilings, Handed, Handle, Options};
 
 /// A service of one endpoint; retries off, nothing else written.
 pub(crate) fn thin(backend: SocketAddr) -> (Plan, AccessLog) {
@@ -43,7 +43,8 @@ pub(crate) fn start((plan, log): (Plan, AccessLog)) -> (SocketAddr, Option<Handl
         name: "bench".to_owned(),
         namespace: "default".to_owned(),
         seed: 1,
+        ceilings: Ceilings::default(),
     };
-    let handle = weir_proxy::start(options, plan).expect("started");
+    let handle = weir_proxy::start(options, plan, &mut Handed::default()).expect("started");
     (handle.outbound().expect("on"), Some(handle))
 }
