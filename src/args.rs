@@ -83,13 +83,19 @@ pub(crate) struct Upgrade {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Check {
     /// Files and folders with documents; `-` is stdin
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "explain", value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
-    /// Exit with 1 for these too
-    #[arg(long, value_enum)]
-    pub(crate) deny: Option<Deny>,
+    /// Mend what is mechanical: shows the diff, writes the files, keeps comments and formatting
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// Exit with 1 for these too: `warnings`, or a code such as WEIR0301; repeatable
+    #[arg(long, value_delimiter = ',', value_parser = deny, value_name = "warnings|CODE")]
+    pub(crate) deny: Vec<Deny>,
+    /// What a code means and what to do about it
+    #[arg(long, value_parser = code, value_name = "CODE", exclusive = true)]
+    pub(crate) explain: Option<weir_config::Code>,
     #[command(flatten)]
     pub(crate) documents: Documents,
 }
@@ -120,13 +126,20 @@ pub(crate) enum Whose {
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Format {
+    /// As a compiler shows them, on stderr
     Human,
     Json,
+    /// Annotations of a GitHub workflow
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
 }
 
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+/// What fails a check beside errors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Deny {
     Warnings,
+    Code(weir_config::Code),
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,6 +191,15 @@ impl From<LogFormat> for AccessLog {
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write it as key=value")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+fn deny(text: &str) -> Result<Deny, String> {
+    if text == "warnings" { Ok(Deny::Warnings) } else { code(text).map(Deny::Code) }
+}
+
+fn code(text: &str) -> Result<weir_config::Code, String> {
+    let known = weir_config::Code::ALL.iter().find(|code| code.text().eq_ignore_ascii_case(text));
+    known.copied().ok_or_else(|| "there is no such code; they look like WEIR0301".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

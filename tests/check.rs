@@ -88,3 +88,96 @@ fn hostile_texts_are_refused_quickly() {
         assert_eq!(check(&text, &[]).status.code(), Some(1), "{}", &text[..text.len().min(40)]);
     }
 }
+
+const ROUTE: &str = "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: a }
+spec:
+  hosts: [a.test]
+  http:
+  - route: [{ destination: { host: a.test } }]   # the only one
+    timout: 5s
+    retries: { attempts: 2, perTryTimeout: 1s, retryOn: connect-failure }
+";
+
+fn both() -> String {
+    format!("{GOOD}---\n{ROUTE}")
+}
+
+#[test]
+fn a_code_can_be_denied() {
+    let text = both().replace("timout", "timeout");
+    assert_eq!(check(&text, &[]).status.code(), Some(0));
+    assert_eq!(check(&text, &["--deny", "WEIR0341"]).status.code(), Some(0));
+    assert_eq!(check(&text, &["--deny", "WEIR0341,weir0301"]).status.code(), Some(1));
+    assert_eq!(check(&text, &["--deny", "WEIR9999"]).status.code(), Some(2));
+}
+
+#[test]
+fn every_problem_can_be_explained() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_weir")).args(["check", "--explain", "WEIR0301"]).output().expect("weir runs");
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("retryOn"));
+    let said = said(&check(&both(), &[]));
+    assert!(
+        said.contains("weir check --explain WEIR") && said.contains("1 may be mended by `weir check --fix`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn github_gets_annotations() {
+    let output = check(&both(), &["--format", "github"]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = "::error file=<stdin>,line=17,col=5,endColumn=11,title=WEIR0101::`http` has no field `timout`%0Adid you mean `timeout`?";
+    assert!(shown.lines().any(|one| one == line), "{shown}");
+    assert!(shown.lines().all(|line| line.starts_with("::")), "{shown}");
+}
+
+/// The required parts of SARIF 2.1.0 (sections 3.13 to 3.49 of the standard).
+#[test]
+fn sarif_has_what_the_standard_asks_for() {
+    let output = check(&both(), &["--format", "sarif"]);
+    let log: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(log["version"], "2.1.0");
+    let run = &log["runs"][0];
+    let driver = &run["tool"]["driver"];
+    assert_eq!(driver["name"], "weir");
+    let rules = driver["rules"].as_array().expect("rules");
+    let results = run["results"].as_array().expect("results");
+    assert!(results.len() >= 2 && !rules.is_empty());
+    for rule in rules {
+        assert!(rule["id"].as_str().is_some_and(|id| id.starts_with("WEIR")));
+        assert!(rule["shortDescription"]["text"].as_str().is_some_and(|text| !text.is_empty()), "{rule}");
+        assert!(rule["help"]["text"].as_str().is_some_and(|text| !text.is_empty()), "{rule}");
+    }
+    for result in results {
+        let index = result["ruleIndex"].as_u64().expect("an index") as usize;
+        assert_eq!(rules[index]["id"], result["ruleId"]);
+        assert!(["error", "warning", "note", "none"].contains(&result["level"].as_str().expect("a level")));
+        assert!(result["message"]["text"].as_str().is_some_and(|text| !text.is_empty()));
+        let place = &result["locations"][0]["physicalLocation"];
+        assert_eq!(place["artifactLocation"]["uri"], "%3Cstdin%3E");
+        assert!(place["region"]["startLine"].as_u64() >= Some(1) && place["region"]["startColumn"].as_u64() >= Some(1));
+        assert!(place["region"]["endColumn"].as_u64() > place["region"]["startColumn"].as_u64());
+    }
+}
+
+#[test]
+fn fix_shows_a_diff_and_writes_the_file() {
+    let folder = common::folder();
+    let file = folder.join("a.yaml");
+    std::fs::write(&file, both()).expect("written");
+    let run =
+        || Command::new(env!("CARGO_BIN_EXE_weir")).args(["check", "--fix"]).arg(&file).output().expect("weir runs");
+    let output = run();
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(shown.contains("-    timout: 5s\n+    timeout: 5s\n"), "{shown}");
+    let written = std::fs::read_to_string(&file).expect("readable");
+    assert_eq!(written, both().replace("timout", "timeout"));
+    let again = run();
+    assert!(again.stdout.is_empty() && said(&again).contains("0 mended in 0 files"));
+    std::fs::remove_dir_all(folder).expect("removed");
+}

@@ -1,14 +1,25 @@
-//! `weir check`: reads documents, prints what is wrong with them.
+//! `weir check`: reads documents, mends them if asked, says what is wrong with them.
+
+mod github;
+mod human;
+mod pages;
+mod progress;
+mod sarif;
 
 use crate::args::{Check, Deny, Format};
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use std::io::IsTerminal;
+pub(crate) use human::print;
+use progress::Progress;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
-use weir_config::{Bundle, Problem, Severity, Text};
+use weir_config::{Bundle, Problem, Severity, Text, fix};
 use weir_control::{admin, source};
 
 pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
+    if let Some(code) = args.explain {
+        out(pages::section(code));
+        return Ok(ExitCode::SUCCESS);
+    }
     let (texts, unreadable) = source::read(&args.paths);
     if !unreadable.is_empty() {
         for problem in &unreadable {
@@ -17,69 +28,73 @@ pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let bundle = Bundle { texts, options: args.documents.options() };
-    let (_, problems) = weir_config::check(&bundle);
+    let progress = Progress::start(bundle.texts.len());
+    let (bundle, problems) = if args.fix {
+        let fixed = fix::fix(bundle.clone());
+        drop(progress);
+        write(&bundle.texts, &fixed, args.format)?;
+        (fixed.bundle, fixed.problems)
+    } else {
+        let problems = weir_config::check(&bundle).1;
+        drop(progress);
+        (bundle, problems)
+    };
+    report(args.format, &problems, &bundle.texts);
+    let denied = |problem: &Problem| {
+        args.deny.iter().any(|deny| match deny {
+            Deny::Warnings => problem.severity == Severity::Warning,
+            Deny::Code(code) => problem.code == *code,
+        })
+    };
+    let failed = problems.iter().any(|problem| problem.severity == Severity::Error || denied(problem));
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Shows what was mended, and writes it; what came from stdin is shown only.
+fn write(before: &[Text], fixed: &fix::Fixed, format: Format) -> anyhow::Result<()> {
+    let changed = before.iter().zip(&fixed.bundle.texts).filter(|(before, after)| before.text != after.text);
+    let mut files = 0;
+    for (before, after) in changed {
+        let diff = fix::diff(before, after);
+        if format == Format::Human {
+            out(&diff);
+        } else {
+            eprint!("{diff}");
+        }
+        if &*after.name != "<stdin>" {
+            let path = Path::new(&*after.name);
+            std::fs::write(path, &after.text)
+                .map_err(|why| anyhow::anyhow!("cannot write {}: {why}", path.display()))?;
+            files += 1;
+        }
+    }
+    eprintln!("weir: {} mended in {files} files", fixed.edits);
+    Ok(())
+}
+
+fn report(format: Format, problems: &[Problem], texts: &[Text]) {
     let count = |severity| problems.iter().filter(|problem| problem.severity == severity).count();
     let [errors, warnings, infos] = [Severity::Error, Severity::Warning, Severity::Info].map(count);
-    match args.format {
+    match format {
         Format::Human => {
-            print(&problems, &bundle.texts);
-            let files = bundle.texts.len();
-            eprintln!(
-                "{files} {}: {errors} errors, {warnings} warnings, {infos} infos",
-                if files == 1 { "file" } else { "files" }
-            );
+            print(problems, texts);
+            let files = texts.len();
+            let files = format!("{files} {}", if files == 1 { "file" } else { "files" });
+            eprintln!("{files}: {errors} errors, {warnings} warnings, {infos} infos");
+            human::next_steps(problems);
         }
         Format::Json => {
             let problems: Vec<_> = problems.iter().map(admin::problem).collect();
             let summary = serde_json::json!({ "errors": errors, "warnings": warnings, "infos": infos });
             let report = serde_json::json!({ "version": 1, "problems": problems, "summary": summary });
-            // A reader that went away has seen what it wanted.
-            let _ = writeln!(std::io::stdout(), "{report:#}");
+            out(&format!("{report:#}\n"));
         }
-    }
-    let failed = errors > 0 || (args.deny == Some(Deny::Warnings) && warnings > 0);
-    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
-}
-
-/// Shows problems on stderr as a compiler does, in colour on a terminal only.
-pub(crate) fn print(problems: &[Problem], texts: &[Text]) {
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let renderer = if coloured { Renderer::styled() } else { Renderer::plain() };
-    for problem in problems {
-        let text = texts.iter().find(|text| text.name == problem.place.file);
-        eprintln!("{}\n", render(&renderer, problem, text));
+        Format::Github => out(&github::annotations(problems)),
+        Format::Sarif => out(&format!("{:#}\n", sarif::log(problems))),
     }
 }
 
-fn render(renderer: &Renderer, problem: &Problem, text: Option<&Text>) -> String {
-    let level = match problem.severity {
-        Severity::Error => Level::ERROR,
-        Severity::Warning => Level::WARNING,
-        Severity::Info => Level::INFO,
-    };
-    let title = level.primary_title(problem.words.as_str()).id(problem.code.text());
-    let mut report: Vec<Group<'_>> = Vec::new();
-    let shown = text.and_then(|text| Some((text, lines_around(text, problem)?)));
-    report.push(match shown {
-        Some((text, (first, lines, span))) => {
-            let snippet = Snippet::source(lines).path(&*text.name).line_start(first);
-            title.element(snippet.annotation(AnnotationKind::Primary.span(span)))
-        }
-        None => Group::with_title(title),
-    });
-    if let Some(hint) = &problem.hint {
-        report.push(Group::with_title(Level::HELP.secondary_title(hint.as_str())));
-    }
-    renderer.render(&report)
-}
-
-/// The line of a problem (a huge file is not scanned by the renderer), its number, and the bytes to underline.
-fn lines_around<'t>(text: &'t Text, problem: &Problem) -> Option<(usize, &'t str, std::ops::Range<usize>)> {
-    let number = problem.place.line as usize;
-    let line = text.text.lines().nth(number.checked_sub(1)?)?;
-    let offset = |column: usize| line.char_indices().nth(column).map_or(line.len(), |(at, _)| at);
-    let column = (problem.place.column as usize).saturating_sub(1);
-    let start = offset(column);
-    let end = offset(column + problem.length as usize).max(start);
-    Some((number, line, start..end))
+fn out(text: &str) {
+    // A reader that went away has seen what it wanted.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

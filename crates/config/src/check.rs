@@ -32,7 +32,6 @@ use crate::problem::{Code, Problem};
 use crate::yaml::Node;
 use look::Look;
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use weir_policy::place::Place;
 use weir_policy::plan::{Compatibility, Settings};
@@ -65,7 +64,7 @@ struct View<'a> {
     rules: HashMap<String, Vec<Doc<'a>>>,
 }
 
-/// Adds what the lints find. One place gets a code once, whoever finds it first.
+/// Adds what the lints find.
 pub fn lints(kept: &[Nodes], graph: &Graph, settings: &Settings, problems: &mut Vec<Problem>) {
     let view = View::of(kept, graph, settings.compatibility);
     let families = [
@@ -89,20 +88,14 @@ pub fn lints(kept: &[Nodes], graph: &Graph, settings: &Settings, problems: &mut 
     add(found, problems);
 }
 
-/// What is known already only gains its edit.
+/// What the compiler has found already only gains its edit.
 fn add(found: Vec<Problem>, problems: &mut Vec<Problem>) {
     let key = |problem: &Problem| (problem.code, problem.place.clone());
-    let mut seen: HashMap<(Code, Place), usize> = problems.iter().map(key).zip(0..).collect();
+    let known: HashMap<(Code, Place), usize> = problems.iter().map(key).zip(0..).collect();
     for problem in found {
-        match seen.entry(key(&problem)) {
-            Entry::Vacant(free) => {
-                free.insert(problems.len());
-                problems.push(problem);
-            }
-            Entry::Occupied(first) => {
-                let first = &mut problems[*first.get()];
-                first.fix = first.fix.take().or(problem.fix);
-            }
+        match known.get(&key(&problem)) {
+            None => problems.push(problem),
+            Some(first) => problems[*first].fix = problems[*first].fix.take().or(problem.fix),
         }
     }
 }

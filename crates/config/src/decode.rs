@@ -330,3 +330,8 @@ pub fn similar(word: &str, known: &[&str]) -> Option<String> {
     let (distance, best) = scored.min()?;
     (distance <= 1 + word.len() / 4).then(|| format!("did you mean `{best}`?"))
 }
+
+/// Would [`similar`] take `known` for what `word` means?
+pub fn similarity(word: &str, known: &str) -> bool {
+    similar(word, &[known]).is_some()
+}

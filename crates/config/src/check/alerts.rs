@@ -67,7 +67,10 @@ fn never(at: Look<'_>, matcher: &Matcher<'_>, out: &mut Vec<Problem>) {
         Problem { fix: edit, ..at.problem(Code::SelectorNeverMatches, words).hint(hint) }
     };
     if let Some((_, real)) = RENAMED.iter().find(|(wrong, _)| wrong == label) {
-        let new = text.replacen(label, real, 1);
+        let new = match class(value).filter(|_| *real == "response_code" && *operator == "=") {
+            Some(class) => format!("response_code=~\"{class}..\""),
+            None => text.replacen(label, real, 1),
+        };
         out.push(problem(
             format!("`{text}` never matches: Istio's label is `{real}`"),
             Some(new.clone()),
