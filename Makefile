@@ -1,5 +1,5 @@
 # One line each; CI runs only these.
-.PHONY: check test conformance bench instructions fuzz planted golden
+.PHONY: check test conformance bench instructions fuzz planted golden soak
 check: ; cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
 test: ; bash scripts/test.sh
 conformance: ; target/venv/bin/python conformance/check.py --weir target/release/weir --jobs 4
@@ -8,3 +8,4 @@ instructions: ; cargo bench --bench request
 fuzz: ; bash scripts/fuzz.sh
 planted: ; bash scripts/planted.sh
 golden: ; WEIR_GOLDEN=renew cargo test -p weir-sim --test script
+soak: ; WEIR_SOAK=1 cargo test --release --test ledger --test limits -- --test-threads 1 --nocapture

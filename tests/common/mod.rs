@@ -121,8 +121,11 @@ impl Weir {
         std::fs::write(&file, mesh).expect("written");
         let local = [127, 0, 0, 1];
         let (outbound, admin): (SocketAddr, SocketAddr) = ((local, free_port()).into(), (local, free_port()).into());
-        let mut all: Vec<String> = ["run", "--access-log", "off", "--outbound"].map(str::to_owned).into();
+        let mut all: Vec<String> = ["run", "--outbound"].map(str::to_owned).into();
         all.extend([outbound.to_string(), "--admin".to_owned(), admin.to_string()]);
+        if !arguments.contains(&"--access-log") {
+            all.extend(["--access-log", "off"].map(str::to_owned));
+        }
         all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         all.extend(["-f".to_owned(), file.to_string_lossy().into_owned()]);
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
@@ -176,6 +179,11 @@ impl Weir {
             self.successors.push(number.expect("the number of the new process"));
         }
         reply
+    }
+
+    /// Where the access log comes out, when it was piped.
+    pub(crate) fn access_log(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().expect("stdout is piped")
     }
 
     pub(crate) fn adopt(&mut self, successor: u32) {

@@ -41,11 +41,18 @@ impl Drop for Opened {
 /// Starts to accept from `socket`.
 pub(crate) fn open(worker: &Rc<Worker>, door: Door, socket: TcpListener) -> Opened {
     let close = Rc::new(Notify::new());
+    worker.mesh.listening.fetch_add(1, Ordering::SeqCst);
     tokio::task::spawn_local(accept(Rc::clone(worker), door, socket, Rc::clone(&close)));
     Opened { door, close }
 }
 
 async fn accept(worker: Rc<Worker>, door: Door, socket: TcpListener, close: Rc<Notify>) {
+    accept_until(&worker, door, socket, &close).await;
+    // All that it accepted is counted by now: who waits for the last connection sees them.
+    worker.mesh.listening.fetch_sub(1, Ordering::SeqCst);
+}
+
+async fn accept_until(worker: &Rc<Worker>, door: Door, socket: TcpListener, close: &Notify) {
     let Ok(listener) = tokio::net::TcpListener::from_std(socket) else { return };
     let mut reserve = File::open("/dev/null").ok();
     loop {
@@ -61,7 +68,7 @@ async fn accept(worker: Rc<Worker>, door: Door, socket: TcpListener, close: Rc<N
             arrived = next => arrived,
         };
         match arrived.and_then(|(stream, peer)| Ok(Arrival { stream: stream.into_std()?, peer, door })) {
-            Ok(arrival) => arrive(&worker, arrival),
+            Ok(arrival) => arrive(worker, arrival),
             // The client gave up already.
             Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(_) => {
@@ -82,7 +89,7 @@ async fn accept(worker: Rc<Worker>, door: Door, socket: TcpListener, close: Rc<N
     for _ in 0..LAST {
         let Ok((stream, peer)) = listener.accept() else { return };
         if stream.set_nonblocking(true).is_ok() {
-            arrive(&worker, Arrival { stream, peer, door });
+            arrive(worker, Arrival { stream, peer, door });
         }
     }
 }

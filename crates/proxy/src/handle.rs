@@ -26,6 +26,9 @@ use weir_policy::flag::Flags;
 use weir_policy::plan::{AccessLog, Compatibility, Gateway, Plan};
 use weir_policy::retry::No;
 
+/// How long the end waits for the access log's last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 /// What the data plane is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -50,6 +53,8 @@ pub struct Handle {
     shards: Vec<Arc<weir_observe::Series>>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Of the access log.
+    writer: Mutex<Option<JoinHandle<()>>>,
     state: Mutex<State>,
 }
 
@@ -91,6 +96,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
         shards: Vec::new(),
         commands: Vec::new(),
         threads: Mutex::default(),
+        writer: Mutex::default(),
         state: Mutex::new(State { outbound, gateways, live: Arc::clone(&live), retired: Vec::new() }),
     };
     handle.spawn_workers(&options, &live, workers)?;
@@ -132,6 +138,7 @@ impl Handle {
     fn spawn_workers(&mut self, options: &Options, live: &Arc<Live>, workers: usize) -> Result<(), StartError> {
         let format = options.access_log.unwrap_or(live.plan.settings.access_log);
         let writer = log::start_writer(format).map_err(StartError::System)?;
+        let sender = writer.as_ref().map(|writer| writer.sender.clone());
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         self.commands.clone_from(&senders);
         for (index, commands) in receivers.into_iter().enumerate() {
@@ -142,13 +149,14 @@ impl Handle {
                 mesh: Arc::clone(&self.mesh),
                 live: Arc::clone(live),
                 shard,
-                log: Log::new(format, writer.clone(), Arc::clone(&self.mesh)),
+                log: Log::new(format, sender.clone(), Arc::clone(&self.mesh)),
                 seed: options.seed.wrapping_add(index as u64),
                 peers: senders.clone(),
                 commands,
             };
             self.threads.lock().push(spawn(start)?);
         }
+        *self.writer.lock() = writer.map(|writer| writer.thread);
         Ok(())
     }
 
@@ -302,7 +310,8 @@ impl Handle {
         self.tell(|| Command::Drain);
         let clock = self.mesh.clock;
         let end = clock.now() + within;
-        while self.connections() > 0 && clock.now() < end {
+        let busy = || self.mesh.listening.load(Ordering::SeqCst) > 0 || self.connections() > 0;
+        while busy() && clock.now() < end {
             std::thread::park_timeout(Duration::from_millis(5));
         }
         let cut = self.connections();
@@ -316,6 +325,13 @@ impl Handle {
         for thread in self.threads.lock().drain(..) {
             // A worker that panicked has said so on stderr.
             let _ = thread.join();
+        }
+        // The workers' ends are gone: it ends when the last line is written, unless its reader does not read.
+        let end = self.mesh.clock.now() + LAST_LINES;
+        if let Some(writer) = self.writer.lock().take() {
+            while !writer.is_finished() && self.mesh.clock.now() < end {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use std::io::Write;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 use tokio::sync::Notify;
 use weir_observe::Line;
 use weir_policy::plan::AccessLog;
@@ -34,14 +35,20 @@ pub(crate) struct Log {
     mesh: Arc<Mesh>,
 }
 
+/// The writer thread, and the way to it.
+pub(crate) struct Writer {
+    pub(crate) sender: SyncSender<Vec<u8>>,
+    pub(crate) thread: JoinHandle<()>,
+}
+
 /// Starts the writer thread; each worker gets a [`Log`] with a clone of the sender. `None` when the log is off.
-pub(crate) fn start_writer(format: AccessLog) -> std::io::Result<Option<SyncSender<Vec<u8>>>> {
+pub(crate) fn start_writer(format: AccessLog) -> std::io::Result<Option<Writer>> {
     if format == AccessLog::Off {
         return Ok(None);
     }
     let (sender, receiver) = sync_channel(WAITING);
-    std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver))?;
-    Ok(Some(sender))
+    let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&receiver))?;
+    Ok(Some(Writer { sender, thread }))
 }
 
 fn write_all(receiver: &Receiver<Vec<u8>>) {

@@ -59,6 +59,8 @@ pub(crate) struct Mesh {
     pub(crate) pressure: Pressure,
     /// Client connections of the process.
     pub(crate) connections: AtomicU32,
+    /// Listeners that may still accept, over all workers.
+    pub(crate) listening: AtomicU32,
     /// Bytes kept for retries by the process.
     pub(crate) replay: AtomicU64,
     /// Client connections of each worker, so that a crowded one can hand new ones on.
@@ -81,6 +83,7 @@ impl Mesh {
             leaving: AtomicBool::new(false),
             pressure: Pressure::default(),
             connections: AtomicU32::new(0),
+            listening: AtomicU32::new(0),
             replay: AtomicU64::new(0),
             crowd: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             cells: Mutex::new(Cells::default()),
