@@ -25,6 +25,7 @@ use crate::refusal::Refusal;
 use crate::retry::{self, Idempotency, No, Previous};
 use crate::time::Time;
 use crate::timeout;
+use crate::wish::Late;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -69,6 +70,7 @@ pub struct Call {
     refused: Option<No>,
     /// Of the request, for balancers that hash.
     hash: Option<u64>,
+    late: Late,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,6 +108,7 @@ impl Call {
             flags: Flags::NONE,
             refused: None,
             hash: None,
+            late: Late::default(),
         }
     }
 
@@ -113,6 +116,13 @@ impl Call {
     #[must_use]
     pub const fn hashed(mut self, hash: Option<u64>) -> Self {
         self.hash = hash;
+        self
+    }
+
+    /// How a time-out of this call is answered.
+    #[must_use]
+    pub const fn late(mut self, late: Late) -> Self {
+        self.late = late;
         self
     }
 
@@ -180,7 +190,8 @@ impl Call {
         self.received = self.received.or(outcome.received);
         self.release_retry(cluster);
         cluster.tick(now);
-        cluster.record(endpoint, |rules| outlier::Seen::of(rules, outcome, 504), draw.rng, now);
+        let late = self.late.status();
+        cluster.record(endpoint, |rules| outlier::Seen::of(rules, outcome, late), draw.rng, now);
         let step = match self.ask(cluster, outcome, now) {
             Ok(()) => {
                 self.leave(cluster, endpoint);

@@ -35,3 +35,4 @@ pub mod timeout;
 pub mod trust;
 pub mod turnout;
 pub mod window;
+pub mod wish;

@@ -19,6 +19,8 @@ pub struct Rules {
     pub on: Conditions,
     /// Statuses that the upstream really sent, for [`Conditions::STATUS_CODES`].
     pub codes: Vec<u16>,
+    /// Names of response fields, for [`Conditions::RETRIABLE_HEADERS`]: any value will do.
+    pub headers: Vec<Box<str>>,
     pub back_off: BackOff,
     /// `retryIgnorePreviousHosts`.
     pub previous: Previous,
@@ -104,6 +106,17 @@ impl Conditions {
 
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// Is it one of those that are judged by `grpc-status`?
+    pub const fn is_grpc(self) -> bool {
+        self.has(
+            Self::GRPC_CANCELLED
+                .with(Self::GRPC_DEADLINE_EXCEEDED)
+                .with(Self::GRPC_INTERNAL)
+                .with(Self::GRPC_RESOURCE_EXHAUSTED)
+                .with(Self::GRPC_UNAVAILABLE),
+        )
     }
 
     /// The condition that a `grpc-status` fulfils; none for most.
@@ -269,6 +282,12 @@ impl Rules {
             || response.grpc.is_some_and(|code| self.on.has(Conditions::of_grpc(code)))
     }
 
+    /// Is a response with this field retriable?
+    pub fn marks(&self, name: &[u8]) -> bool {
+        self.on.has(Conditions::RETRIABLE_HEADERS)
+            && self.headers.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// Can a try be followed by another after some of it was sent? If not, nobody needs to keep its body.
     pub fn after_send(&self) -> bool {
         let any = Conditions::FIVE_XX
@@ -282,12 +301,7 @@ impl Rules {
 
     /// The same of a gRPC request: its conditions are judged by the head of a response.
     pub const fn after_grpc(&self) -> bool {
-        let any = Conditions::GRPC_CANCELLED
-            .with(Conditions::GRPC_DEADLINE_EXCEEDED)
-            .with(Conditions::GRPC_INTERNAL)
-            .with(Conditions::GRPC_RESOURCE_EXHAUSTED)
-            .with(Conditions::GRPC_UNAVAILABLE);
-        self.on.has(any)
+        self.on.is_grpc()
     }
 
     /// Does the method guard let it pass? A request of which nothing was sent cannot have been processed.
@@ -309,6 +323,7 @@ impl Default for Rules {
             attempts: 2,
             on: Conditions::istio_default(),
             codes: Vec::new(),
+            headers: Vec::new(),
             back_off: BackOff::default(),
             previous: Previous::Avoid,
             picks: 5,

@@ -4,7 +4,7 @@
 //!   client's address in a range, and no `x-forwarded-for` (so nobody stands between) ─► obeyed
 //!   else ─► removed and ignored
 //! ```
-//! As Envoy's `internal_address_config` with `use_remote_address`. Does not: read headers.
+//! As Envoy's `internal_address_config` with `use_remote_address`. Does not: read headers ([`crate::wish`] does).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -15,11 +15,14 @@ use weir_observe::Limit;
 use weir_policy::flag::Flags;
 use weir_policy::refusal::Refusal;
 use weir_policy::route::{self, Route};
+use weir_policy::wish::Late;
 use weir_wire::{Framing, RequestHead};
 
 /// A refusal and what the connection's state makes of it.
 pub(crate) struct Refused {
     pub(crate) why: Refusal,
+    /// How a time-out is answered.
+    pub(crate) late: Late,
     pub(crate) persistence: Persistence,
     pub(crate) unread: bool,
 }
@@ -32,7 +35,11 @@ pub(crate) async fn refuse_now(
     asked: &Asked<'_>,
     refused: Refused,
 ) -> Next {
-    let Refused { why, mut persistence, unread } = refused;
+    let Refused { why, late, mut persistence, unread } = refused;
+    let status = match why {
+        Refusal::Timeout | Refusal::PerTryTimeout => late.status(),
+        _ => why.status(),
+    };
     // A drain may have begun since the request came.
     if worker.mesh.is_leaving() {
         persistence = Persistence::Close;
@@ -41,7 +48,7 @@ pub(crate) async fn refuse_now(
         worker.mesh.registry.limited(limit);
     }
     record.reason = Some(why);
-    record.status = why.status();
+    record.status = status;
     record.details = reply::details(why);
     record.flags = record.flags.with(why.flags());
     if why == Refusal::ClientGone {
@@ -50,9 +57,11 @@ pub(crate) async fn refuse_now(
     }
     let mut words = std::mem::take(&mut way.kept);
     words.clear();
-    reply::words(why, record.attempts, &mut words);
+    if status != 204 {
+        reply::words(why, record.attempts, &mut words);
+    }
     let overloaded = (why == Refusal::Overflow).then_some(Overloaded);
-    let reply = Reply { status: why.status(), body: &words, reason: why.word(), overloaded, ..Reply::default() };
+    let reply = Reply { status, body: &words, reason: why.word(), overloaded, ..Reply::default() };
     way.down.clear();
     reply::write_reply(worker, &mut way.down, &reply, persistence, method(asked));
     record.sent = words.len() as u64;
@@ -85,7 +94,7 @@ pub(crate) async fn refuse(inquiry: Inquiry<'_>, client: &mut Client, way: &mut 
     let Inquiry { worker, request, buf, request_id, record, persistence, .. } = inquiry;
     let asked = Asked { request, buf, request_id };
     let (persistence, unread) = after_local(request, persistence);
-    refuse_now(worker, client, way, record, &asked, Refused { why, persistence, unread }).await
+    refuse_now(worker, client, way, record, &asked, Refused { why, late: Late::default(), persistence, unread }).await
 }
 
 /// A local answer does not read the request's body, so the connection cannot go on behind one.

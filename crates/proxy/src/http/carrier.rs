@@ -16,6 +16,7 @@ use weir_policy::outcome::{self, Outcome, Reached, Result as Ended};
 use weir_policy::outlier;
 use weir_policy::plan::Upstream;
 use weir_policy::refusal::Refusal;
+use weir_policy::retry;
 use weir_policy::time::Time;
 use weir_wire::Name;
 
@@ -44,6 +45,8 @@ pub(crate) struct Carrier<'a> {
     /// Whether the latest try had a connection.
     pub(crate) connected: outcome::Connected,
     pub(crate) protocol: Protocol,
+    /// The call's, for what it asks of response heads.
+    pub(crate) retry: Option<Arc<retry::Rules>>,
     /// Where the latest try went.
     pub(crate) last: Option<std::net::SocketAddr>,
 }
@@ -111,7 +114,11 @@ impl Carrier<'_> {
     fn seen(&self) -> outcome::Response {
         let way = &self.exchange.way;
         let mut seen = outcome::Response::plain(way.response.status);
+        let marks = self.retry.as_deref().filter(|rules| !rules.headers.is_empty());
         for field in &way.response.fields {
+            if marks.is_some_and(|rules| rules.marks(field.name.of(way.answer.unread()))) {
+                seen.marked = true;
+            }
             match field.id {
                 Name::XEnvoyRatelimited => seen.ratelimited = true,
                 Name::GrpcStatus => {

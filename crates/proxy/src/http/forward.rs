@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::hash::Hashed;
 use super::headers::{self, Ask, Delivery, Persistence, Tell};
 use super::relay::{Relay, Relayed};
+use super::terms::Terms;
 use super::upload::{Keep, Trailers, Upload};
 use crate::buffer::{Scratch, Way};
 use crate::http::serve::Client;
@@ -31,7 +32,7 @@ use weir_policy::outcome::{Connected, Interim, Reached};
 use weir_policy::pace::Pace;
 use weir_policy::plan::{ClusterIndex, Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
-use weir_policy::retry::{Idempotency, NonIdempotent};
+use weir_policy::retry::{self, Idempotency, NonIdempotent};
 use weir_policy::route::{Action, Destination, Facts, Found, Headers, Rewrite, Route, Table, Target};
 use weir_policy::time::Time;
 use weir_policy::{path, route};
@@ -232,7 +233,8 @@ async fn send(
     let trailers = if settings.compatibility == Compatibility::Istio { Trailers::Drop } else { Trailers::Pass };
     let idempotency = idempotency(request, buf);
     let protocol = Protocol::of(request, buf);
-    let keep = keep(destination, idempotency, protocol);
+    let terms = Terms::of(destination, request, buf, live, client);
+    let keep = keep(terms.retry.as_deref(), idempotency, protocol);
     let upload = Upload::new(worker, request.framing, keep, trailers, record.began);
     way.kept.clear();
     way.down.clear();
@@ -257,8 +259,9 @@ async fn send(
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
     let hashed = Hashed::of(upstream, &facts, client);
-    let call =
-        Call::new(destination.retry.clone(), destination.timeout, idempotency, upload.received).hashed(hashed.hash);
+    let call = Call::new(terms.retry.clone(), terms.timeout, idempotency, upload.received)
+        .hashed(hashed.hash)
+        .late(terms.late);
     let stirred = record.began;
     let exchange = Exchange {
         worker,
@@ -278,7 +281,8 @@ async fn send(
         reading: pace,
     };
     let mut guard = Guard { call: Some(call), worker, cell };
-    let mut carrier = Carrier { exchange, cell, upstream, ask, connected: Connected::No, protocol, last: None };
+    let mut carrier =
+        Carrier { exchange, cell, upstream, ask, connected: Connected::No, protocol, retry: terms.retry, last: None };
     let verdict = match guard.call.as_mut() {
         Some(call) => drive(call, &mut carrier).await,
         None => Verdict::Refused(Refusal::Closed),
@@ -312,7 +316,8 @@ async fn send(
             record.flags = record.flags.with(why.flags());
             let persistence = if upload.is_complete() { persistence } else { Persistence::Close };
             let unread = !upload.is_complete();
-            refuse_now(worker, client, way, record, &asked, Refused { why, persistence, unread }).await
+            refuse_now(worker, client, way, record, &asked, Refused { why, late: terms.late, persistence, unread })
+                .await
         }
     }
 }
@@ -329,8 +334,8 @@ fn idempotency(request: &RequestHead, buf: &[u8]) -> Idempotency {
 }
 
 /// Is a copy of the body of any use? Only if a retry can follow after some of it was sent.
-fn keep(destination: &Destination, idempotency: Idempotency, protocol: Protocol) -> Keep {
-    match &destination.retry {
+fn keep(retry: Option<&retry::Rules>, idempotency: Idempotency, protocol: Protocol) -> Keep {
+    match retry {
         Some(rules) if protocol == Protocol::Grpc && rules.after_grpc() => Keep::Yes,
         Some(rules)
             if rules.after_send()

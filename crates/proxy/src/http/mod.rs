@@ -9,4 +9,5 @@ pub(crate) mod headers;
 pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod serve;
+pub(crate) mod terms;
 pub(crate) mod upload;
