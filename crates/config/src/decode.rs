@@ -40,11 +40,16 @@ impl Sink {
         self.problems.borrow_mut().push(problem);
     }
 
+    /// Refuses the value at a place.
+    pub fn refuse(&self, place: &Place, words: impl Into<String>) {
+        self.add(Problem::new(Code::Value, place.clone(), words));
+    }
+
     pub fn take(self) -> Vec<Problem> {
         self.problems.into_inner()
     }
 
-    fn at_node(&self, node: &Node) -> Place {
+    pub(crate) fn at_node(&self, node: &Node) -> Place {
         self.place(node.line, node.column)
     }
 }
@@ -77,6 +82,11 @@ impl<'a> Object<'a> {
         self.sink.at_node(self.node)
     }
 
+    /// The mapping itself.
+    pub const fn whole(&self) -> &'a Node {
+        self.node
+    }
+
     pub const fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -95,6 +105,11 @@ impl<'a> Object<'a> {
 
     pub fn problem(&self, code: Code, name: &str, words: impl Into<String>) -> Problem {
         Problem { length: name.len().max(1) as u32, ..Problem::new(code, self.place_of(name), words) }
+    }
+
+    /// Refuses the value of a field.
+    pub fn refuse(&self, name: &str, words: impl Into<String>) {
+        self.sink.add(self.problem(Code::Value, name, words));
     }
 
     pub fn has(&self, name: &'static str) -> bool {
@@ -211,6 +226,11 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The fields that are given, of those named.
+    pub fn given(&self, names: &[&'static str]) -> Vec<&'static str> {
+        names.iter().copied().filter(|name| self.has(name)).collect()
+    }
+
     /// A mapping of texts, such as labels.
     pub fn text_map(&self, name: &'static str) -> Vec<(String, String)> {
         let pair = |(key, node): &(Key, Node)| Some((key.text.clone(), text(node, name, self.sink)?.value));
@@ -227,6 +247,13 @@ impl<'a> Object<'a> {
                         .hint("remove it, or wait for a version that enforces it"),
                 );
             }
+        }
+    }
+
+    /// Fields that are read for their correctness only; nothing is lost by it.
+    pub fn without_effect(&self, names: &[&'static str]) {
+        for name in names.iter().copied() {
+            self.node(name);
         }
     }
 
@@ -313,7 +340,8 @@ fn is_typed(text: &str) -> bool {
         || matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE" | "null" | "Null" | "NULL" | "~" | "")
 }
 
-fn wrong_type(node: &Node, name: &str, wanted: &str, sink: &Sink) {
+/// "must be …; this is …"
+pub(crate) fn wrong_type(node: &Node, name: &str, wanted: &str, sink: &Sink) {
     let is = match &node.value {
         Value::List(_) => "a list".to_owned(),
         Value::Map(_) => "a mapping".to_owned(),

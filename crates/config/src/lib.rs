@@ -18,7 +18,11 @@ pub mod graph;
 pub mod kind;
 pub mod lower;
 pub mod meta;
+pub mod names;
 pub mod problem;
+pub mod re2;
+pub mod schema;
+pub mod url;
 pub mod yaml;
 
 pub use bundle::{Bundle, Options, Text};

@@ -1,6 +1,10 @@
 //! What every document has: apiVersion, kind, name, namespace, labels. And which kinds there are.
 
 use crate::decode::{At, Object, Sink, similar};
+use crate::kind::{
+    authorization_policy, network_chaos, peer_authentication, policy, request_authentication, telemetry, wasm_plugin,
+    workload_group,
+};
 use crate::problem::{Code, Problem};
 use crate::yaml::Node;
 use weir_policy::place::Place;
@@ -11,6 +15,7 @@ pub struct Document<'a> {
     pub name: String,
     pub namespace: String,
     pub labels: Vec<(String, String)>,
+    pub annotations: Vec<(String, String)>,
     pub place: Place,
     pub body: Object<'a>,
 }
@@ -22,6 +27,17 @@ pub struct Kind {
     pub group: &'static str,
     pub versions: &'static [&'static str],
     pub use_: Use,
+    pub body: Body,
+    pub check: Check,
+}
+
+/// Where a kind has its fields.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// Under `spec`.
+    Spec,
+    /// Beside `metadata`.
+    Flat,
 }
 
 /// What we do with a kind.
@@ -32,22 +48,42 @@ pub enum Use {
     ServiceEntry,
     WorkloadEntry,
     Gateway,
+    Sidecar,
     Mesh,
     /// A list of other documents.
     List,
-    /// Known, and without effect yet.
+    /// Validated, and without effect yet.
     Later,
     /// The same, and it guards something.
     LaterSecurity,
 }
 
+/// Rules of a kind beyond its schema, over the `spec` (or the body, where there is none), where no reader has them.
+pub type Check = fn(&Object<'_>, &Document<'_>);
+
 const fn kind(name: &'static str, group: &'static str, versions: &'static [&'static str], use_: Use) -> Kind {
-    Kind { name, group, versions, use_ }
+    Kind { name, group, versions, use_, body: Body::Spec, check: nothing }
+}
+
+const fn checked(kind: Kind, check: Check) -> Kind {
+    Kind { check, ..kind }
+}
+
+const fn flat(kind: Kind) -> Kind {
+    Kind { body: Body::Flat, ..kind }
 }
 
 const NETWORKING: &str = "networking.istio.io";
+const SECURITY: &str = "security.istio.io";
+const EXTENSIONS: &str = "extensions.istio.io";
+const MIXER: &str = "config.istio.io";
+const PROMETHEUS: &str = "monitoring.coreos.com";
+const OURS: &str = "weir.dev";
 const ALL: &[&str] = &["v1", "v1beta1", "v1alpha3"];
-const SECURITY: &[&str] = &["v1", "v1beta1"];
+const V1: &[&str] = &["v1"];
+const ALPHA: &[&str] = &["v1alpha1"];
+const ALPHA2: &[&str] = &["v1alpha2"];
+const BETA: &[&str] = &["v1", "v1beta1"];
 
 /// Every kind that weir knows.
 pub static KINDS: &[Kind] = &[
@@ -56,34 +92,39 @@ pub static KINDS: &[Kind] = &[
     kind("ServiceEntry", NETWORKING, ALL, Use::ServiceEntry),
     kind("WorkloadEntry", NETWORKING, ALL, Use::WorkloadEntry),
     kind("Gateway", NETWORKING, ALL, Use::Gateway),
-    kind("Mesh", "weir.dev", &["v1alpha1"], Use::Mesh),
-    kind("List", "", &["v1"], Use::List),
-    kind("WorkloadGroup", NETWORKING, ALL, Use::Later),
-    kind("Sidecar", NETWORKING, ALL, Use::Later),
+    kind("Mesh", OURS, ALPHA, Use::Mesh),
+    kind("List", "", V1, Use::List),
+    checked(kind("WorkloadGroup", NETWORKING, ALL, Use::Later), workload_group::check),
+    kind("Sidecar", NETWORKING, ALL, Use::Sidecar),
     kind("EnvoyFilter", NETWORKING, &["v1alpha3"], Use::Later),
-    kind("ProxyConfig", NETWORKING, &["v1beta1"], Use::Later),
-    kind("Telemetry", "telemetry.istio.io", &["v1", "v1alpha1"], Use::Later),
-    kind("PeerAuthentication", "security.istio.io", SECURITY, Use::LaterSecurity),
-    kind("AuthorizationPolicy", "security.istio.io", SECURITY, Use::LaterSecurity),
-    kind("RequestAuthentication", "security.istio.io", SECURITY, Use::LaterSecurity),
-    kind("QuotaSpec", "config.istio.io", &["v1alpha2"], Use::Later),
-    kind("QuotaSpecBinding", "config.istio.io", &["v1alpha2"], Use::Later),
-    kind("rule", "config.istio.io", &["v1alpha2"], Use::Later),
-    kind("instance", "config.istio.io", &["v1alpha2"], Use::Later),
-    kind("handler", "config.istio.io", &["v1alpha2"], Use::Later),
-    kind("memquota", "config.istio.io", &["v1alpha2"], Use::Later),
-    kind("redisquota", "config.istio.io", &["v1alpha2"], Use::Later),
-    kind("ServiceMonitor", "monitoring.coreos.com", &["v1"], Use::Later),
-    kind("PrometheusRule", "monitoring.coreos.com", &["v1"], Use::Later),
-    kind("NetworkChaos", "chaos-mesh.org", &["v1alpha1"], Use::Later),
-    kind("Schedule", "chaos-mesh.org", &["v1alpha1"], Use::Later),
-    kind("Service", "", &["v1"], Use::Later),
-    kind("Endpoints", "", &["v1"], Use::Later),
-    kind("EndpointSlice", "discovery.k8s.io", &["v1"], Use::Later),
-    kind("ReliabilityPolicy", "weir.dev", &["v1alpha1"], Use::Later),
-    kind("RateLimitPolicy", "weir.dev", &["v1alpha1"], Use::Later),
-    kind("Scenario", "weir.dev", &["v1alpha1"], Use::Later),
+    checked(kind("ProxyConfig", NETWORKING, &["v1beta1"], Use::Later), policy::selector_only),
+    checked(kind("Telemetry", "telemetry.istio.io", &["v1", "v1alpha1"], Use::Later), telemetry::check),
+    checked(kind("WasmPlugin", EXTENSIONS, ALPHA, Use::Later), wasm_plugin::check),
+    checked(kind("TrafficExtension", EXTENSIONS, ALPHA, Use::Later), wasm_plugin::extension),
+    checked(kind("PeerAuthentication", SECURITY, BETA, Use::LaterSecurity), peer_authentication::check),
+    checked(kind("AuthorizationPolicy", SECURITY, BETA, Use::LaterSecurity), authorization_policy::check),
+    checked(kind("RequestAuthentication", SECURITY, BETA, Use::LaterSecurity), request_authentication::check),
+    kind("QuotaSpec", MIXER, ALPHA2, Use::Later),
+    kind("QuotaSpecBinding", MIXER, ALPHA2, Use::Later),
+    kind("rule", MIXER, ALPHA2, Use::Later),
+    kind("instance", MIXER, ALPHA2, Use::Later),
+    kind("handler", MIXER, ALPHA2, Use::Later),
+    kind("memquota", MIXER, ALPHA2, Use::Later),
+    kind("redisquota", MIXER, ALPHA2, Use::Later),
+    kind("ServiceMonitor", PROMETHEUS, V1, Use::Later),
+    kind("PrometheusRule", PROMETHEUS, V1, Use::Later),
+    checked(kind("NetworkChaos", "chaos-mesh.org", ALPHA, Use::Later), network_chaos::check),
+    kind("Schedule", "chaos-mesh.org", ALPHA, Use::Later),
+    kind("Service", "", V1, Use::Later),
+    flat(kind("Endpoints", "", V1, Use::Later)),
+    flat(kind("EndpointSlice", "discovery.k8s.io", V1, Use::Later)),
+    kind("ReliabilityPolicy", OURS, ALPHA, Use::Later),
+    kind("RateLimitPolicy", OURS, ALPHA, Use::Later),
+    kind("Scenario", OURS, ALPHA, Use::Later),
 ];
+
+/// The schema says everything about this kind.
+fn nothing(_: &Object<'_>, _: &Document<'_>) {}
 
 /// Reads the frame of a document. `None` when it is skipped or unusable; a problem says why.
 pub fn document<'a>(node: &'a Node, namespace: &str, sink: &'a Sink) -> Option<Document<'a>> {
@@ -99,43 +140,87 @@ pub fn document<'a>(node: &'a Node, namespace: &str, sink: &'a Sink) -> Option<D
         return None;
     };
     let kind = known(&found, version.as_ref(), &body)?;
-    let (name, own, labels) = metadata(&body, kind);
+    let Metadata { name, namespace: own, labels, annotations } = metadata(&body, kind);
     let place = found.place;
-    Some(Document { kind, name, namespace: own.unwrap_or_else(|| namespace.to_owned()), labels, place, body })
+    let namespace = own.unwrap_or_else(|| namespace.to_owned());
+    Some(Document { kind, name, namespace, labels, annotations, place, body })
 }
 
+/// The kind that a document names; a kind of somebody else is skipped, a slip in one of ours is an error.
 fn known(found: &At<String>, version: Option<&At<String>>, body: &Object<'_>) -> Option<&'static Kind> {
-    let length = found.value.len().max(1) as u32;
-    let Some(kind) = KINDS.iter().find(|kind| kind.name == found.value) else {
-        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-        let words = format!("the kind `{}` is not known", found.value);
-        let hint = similar(&found.value, &names).unwrap_or_else(|| "`weir` reads Istio's kinds and its own".to_owned());
-        body.sink.add(Problem { length, ..Problem::new(Code::UnknownKind, found.place.clone(), words) }.hint(hint));
+    let Some(version) = version else {
+        let words = format!("this {} has no `apiVersion`", found.value);
+        let kind = KINDS.iter().find(|kind| kind.name == found.value);
+        let hint = kind.map_or_else(
+            || "every resource names its `apiVersion`".to_owned(),
+            |kind| format!("add `apiVersion: {}`", kind.versioned(kind.versions[0])),
+        );
+        body.sink.add(Problem::new(Code::ApiVersion, body.place(), words).hint(hint));
         return None;
     };
-    let versions: Vec<String> = kind
-        .versions
-        .iter()
-        .map(|version| if kind.group.is_empty() { (*version).to_owned() } else { format!("{}/{version}", kind.group) })
-        .collect();
-    match version {
-        Some(version) if versions.contains(&version.value) => Some(kind),
-        Some(version) => {
-            let words = format!("`{}` has no version `{}`", kind.name, version.value);
-            let hint = format!("use `{}`", versions[0]);
-            body.sink.add(Problem::new(Code::ApiVersion, version.place.clone(), words).hint(hint));
-            None
-        }
-        None => {
-            let words = format!("this {} has no `apiVersion`", kind.name);
-            let hint = format!("add `apiVersion: {}`", versions[0]);
-            body.sink.add(Problem::new(Code::ApiVersion, body.place(), words).hint(hint));
-            None
-        }
+    let (group, number) = version.value.rsplit_once('/').unwrap_or(("", &version.value));
+    let Some(kind) = KINDS.iter().find(|kind| kind.name == found.value && kind.group == group) else {
+        body.sink.add(stranger(found, version, group));
+        return None;
+    };
+    if !kind.versions.contains(&number) {
+        let words = format!("`{}` has no version `{}`", kind.name, version.value);
+        let hint = format!("use `{}`", kind.versioned(kind.versions[0]));
+        body.sink.add(Problem::new(Code::ApiVersion, version.place.clone(), words).hint(hint));
+        return None;
+    }
+    Some(kind)
+}
+
+impl Kind {
+    /// `group/version`, as a document writes it.
+    fn versioned(&self, version: &str) -> String {
+        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 }
 
-type Metadata = (String, Option<String>, Vec<(String, String)>);
+/// A kind and group that are not in the table: a slip, or somebody else's.
+fn stranger(found: &At<String>, version: &At<String>, group: &str) -> Problem {
+    let length = found.value.len().max(1) as u32;
+    let ours = |kind: &&Kind| kind.group.contains("istio.io") || kind.group == OURS;
+    if KINDS.iter().filter(ours).any(|kind| kind.group == group) {
+        let names: Vec<&str> = KINDS.iter().filter(|kind| kind.group == group).map(|kind| kind.name).collect();
+        let hint = similar(&found.value, &names).unwrap_or_else(|| format!("it has {}", names.join(", ")));
+        let words = format!("the kind `{}` is not known in `{group}`", found.value);
+        return Problem { length, ..Problem::new(Code::UnknownKind, found.place.clone(), words) }.hint(hint);
+    }
+    let near = |kind: &&Kind| strsim::damerau_levenshtein(group, kind.group) <= 2;
+    let namesake = KINDS.iter().filter(ours).find(|kind| kind.name == found.value);
+    if let Some(kind) = namesake.filter(|kind| !SHARED.contains(&kind.name) || near(kind)) {
+        let words = format!("`{}` has no version `{}`", kind.name, version.value);
+        let hint = format!("use `{}`", kind.versioned(kind.versions[0]));
+        return Problem::new(Code::ApiVersion, version.place.clone(), words).hint(hint);
+    }
+    if let Some(kind) = KINDS.iter().filter(ours).find(near) {
+        let words = format!("the group `{group}` is not known");
+        let hint = format!("did you mean `{}`?", kind.group);
+        return Problem::new(Code::ApiVersion, version.place.clone(), words).hint(hint);
+    }
+    let words = format!("`{}` of `{}` is not used by weir: it is skipped", found.value, version.value);
+    Problem { length, ..Problem::new(Code::ForeignKind, found.place.clone(), words) }
+}
+
+/// Names of ours that others have too: `Gateway` is one of the Gateway API as well.
+const SHARED: &[&str] = &["Gateway", "Sidecar", "rule", "instance", "handler", "Scenario", "Mesh", "RateLimitPolicy"];
+
+impl Document<'_> {
+    pub fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+#[derive(Default)]
+struct Metadata {
+    name: String,
+    namespace: Option<String>,
+    labels: Vec<(String, String)>,
+    annotations: Vec<(String, String)>,
+}
 
 fn metadata(body: &Object<'_>, kind: &Kind) -> Metadata {
     let Some(metadata) = body.object("metadata") else {
@@ -158,8 +243,9 @@ fn metadata(body: &Object<'_>, kind: &Kind) -> Metadata {
         metadata.sink.add(Problem::new(Code::Metadata, metadata.place(), words));
     }
     let labels = metadata.text_map("labels");
+    let annotations = metadata.text_map("annotations");
     let value = |part: Option<At<String>>| part.map(|part| part.value);
-    (value(name).unwrap_or_default(), value(namespace), labels)
+    Metadata { name: value(name).unwrap_or_default(), namespace: value(namespace), labels, annotations }
 }
 
 fn is_name(text: &str) -> bool {

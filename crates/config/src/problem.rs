@@ -67,6 +67,8 @@ codes! {
     Metadata = "WEIR0008" Error;
     /// A file that cannot be read.
     Unreadable = "WEIR0009" Error;
+    /// A kind of somebody else: skipped.
+    ForeignKind = "WEIR0010" Info;
     UnknownField = "WEIR0101" Error;
     WrongType = "WEIR0102" Error;
     /// A value outside what the field allows.

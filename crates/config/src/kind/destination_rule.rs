@@ -1,9 +1,13 @@
 //! `DestinationRule`: how to talk to a host and its subsets.
 
+use super::client_tls::guarded;
+use super::export::{Export, Hidden, export_to};
 use super::load_balancer::{LoadBalancer, load_balancer};
 use super::outlier_detection::{OutlierDetection, outlier_detection};
+use super::policy;
 use super::retries::RetryOn;
 use crate::decode::{At, Object};
+use crate::names;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::connection::Keepalive;
@@ -17,6 +21,9 @@ pub struct DestinationRule {
     pub host: At<String>,
     pub policy: TrafficPolicy,
     pub subsets: Vec<Subset>,
+    pub export: Export,
+    /// Labels of the callers that it is for; empty = all.
+    pub selector: Vec<(String, String)>,
     pub place: Place,
 }
 
@@ -84,26 +91,47 @@ const MOST: i64 = i32::MAX as i64;
 /// Reads `DestinationRule.spec`.
 pub fn destination_rule(spec: &Object<'_>, namespace: &str, name: &str) -> Option<DestinationRule> {
     let host = spec.text("host");
-    let policy = spec.object("trafficPolicy").map(|policy| traffic_policy(&policy, Level::Host)).unwrap_or_default();
-    let subsets = spec.objects("subsets").filter_map(|subset| read_subset(&subset)).collect();
-    spec.texts("exportTo");
-    if let Some(selector) = spec.object("workloadSelector") {
-        selector.text_map("matchLabels");
-        selector.end();
+    if let Some(host) = host.as_ref().filter(|host| !names::is_wildcard_domain(&host.value)) {
+        spec.sink.refuse(&host.place, format!("`{}` is not a host name", host.value));
     }
-    spec.later(&["exportTo", "workloadSelector"]);
+    let policy = spec.object("trafficPolicy").map(|policy| traffic_policy(&policy, Level::Host)).unwrap_or_default();
+    let subsets: Vec<Subset> = spec.objects("subsets").filter_map(|subset| read_subset(&subset)).collect();
+    for (index, subset) in subsets.iter().enumerate() {
+        if subsets[..index].iter().any(|other| other.name == subset.name) {
+            spec.sink.refuse(&subset.place, format!("the subset `{}` stands twice", subset.name));
+        }
+    }
+    let export = export_to(spec, namespace, Hidden::Refused);
+    let selector = workload_selector(spec, namespace, &export);
     spec.end();
     let Some(host) = host else {
         spec.missing("host");
         return None;
     };
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    Some(DestinationRule { namespace, name, host, policy, subsets, place: spec.place() })
+    Some(DestinationRule { namespace, name, host, policy, subsets, export, selector, place: spec.place() })
+}
+
+/// The workloads whose calls a rule is about; such a rule stays in its namespace.
+fn workload_selector(spec: &Object<'_>, namespace: &str, export: &Export) -> Vec<(String, String)> {
+    policy::selector(spec, "workloadSelector", "matchLabels");
+    let Some(selector) = spec.object("workloadSelector") else { return Vec::new() };
+    let labels = selector.text_map("matchLabels");
+    selector.end();
+    let own = Export::Namespaces(vec![namespace.to_owned()]);
+    if spec.has("exportTo") && !spec.list("exportTo").is_empty() && *export != own {
+        let words = "a rule with `workloadSelector` is for its own namespace: `exportTo` can only be `.`";
+        spec.sink.add(spec.problem(Code::Conflict, "exportTo", words));
+    }
+    labels
 }
 
 fn read_subset(subset: &Object<'_>) -> Option<Subset> {
     let name = subset.text("name");
-    let labels = subset.text_map("labels");
+    if let Some(name) = name.as_ref().filter(|name| !names::is_label(&name.value)) {
+        subset.sink.refuse(&name.place, format!("`{}` is not the name of a subset", name.value));
+    }
+    let labels = policy::labels(subset, "labels");
     let policy = subset.object("trafficPolicy").map(|policy| traffic_policy(&policy, Level::Host)).unwrap_or_default();
     subset.end();
     let Some(name) = name else {
@@ -136,10 +164,7 @@ fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
         if let Some(budget) = policy.object("retryBudget") {
             out.budget = Some(retry_budget(&budget));
         }
-        for name in ["tunnel", "proxyProtocol"] {
-            policy.object(name);
-        }
-        policy.later(&["tunnel", "proxyProtocol"]);
+        tunnel(policy);
         for port in policy.objects("portLevelSettings") {
             let number = port.object("port").and_then(|number| {
                 let found = number.number("number", 1, 65_535);
@@ -154,12 +179,38 @@ fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
         }
     } else {
         policy.object("port");
+        let blocks = ["connectionPool", "loadBalancer", "outlierDetection", "tls"];
+        if policy.given(&blocks).is_empty() && !policy.is_empty() {
+            let words = "the settings of a port must have at least one field";
+            policy.sink.add(Problem::new(Code::Missing, policy.place(), words));
+        }
     }
     policy.end();
     out
 }
 
-fn connection_pool(pool: &Object<'_>) -> Pool {
+/// `tunnel` and `proxyProtocol`: checked, and not enforced yet.
+fn tunnel(policy: &Object<'_>) {
+    if policy.has("tunnel") && policy.has("proxyProtocol") {
+        let words = "`tunnel` and `proxyProtocol` exclude each other";
+        policy.sink.add(policy.problem(Code::Conflict, "proxyProtocol", words));
+    }
+    if let Some(tunnel) = policy.object("tunnel") {
+        let word = |name| tunnel.text(name).map(|text| text.value).unwrap_or_default();
+        if !["", "CONNECT", "POST"].contains(&word("protocol").as_str()) {
+            tunnel.refuse("protocol", format!("`protocol: {}` is neither CONNECT nor POST", word("protocol")));
+        }
+        let host = word("targetHost");
+        if !names::is_domain(&host) && !names::is_address(&host) {
+            tunnel.refuse("targetHost", format!("`{host}` is neither a host name nor an address"));
+        }
+        tunnel.number("targetPort", 1, 65_535);
+    }
+    policy.later(&["tunnel", "proxyProtocol"]);
+}
+
+/// Reads `connectionPool`, of a rule or of a Sidecar.
+pub fn connection_pool(pool: &Object<'_>) -> Pool {
     let mut out = Pool::default();
     let (tcp, http) = (pool.object("tcp"), pool.object("http"));
     if tcp.is_none() && http.is_none() {
@@ -169,14 +220,24 @@ fn connection_pool(pool: &Object<'_>) -> Pool {
     if let Some(tcp) = tcp {
         out.max_connections = ceiling(&tcp, "maxConnections");
         out.connect_timeout = length(&tcp, "connectTimeout");
-        out.tcp_idle = length(&tcp, "idleTimeout");
+        // `0s` is "no timeout" here, in Istio's own words.
+        let idle = tcp.duration("idleTimeout", Duration::ZERO);
+        out.tcp_idle = idle.map(|idle| idle.value).filter(|idle| !idle.is_zero());
         out.max_duration = length(&tcp, "maxConnectionDuration");
         out.keepalive = tcp.object("tcpKeepalive").map(|keepalive| {
+            // The system counts in seconds: less is one.
             let second = Duration::from_secs(1);
-            let part = |name| keepalive.duration(name, second).map(|length| length.value);
+            let part = |name| {
+                keepalive
+                    .duration(name, LEAST)
+                    .map(|length| At { value: length.value.max(second), ..length })
+                    .map(|length| length.value)
+            };
             let (time, interval) = (part("time"), part("interval"));
-            let probes =
-                keepalive.number("probes", 0, 127).map(|probes| probes.value as u32).filter(|probes| *probes > 0);
+            let probes = keepalive
+                .number("probes", 0, i64::from(u32::MAX))
+                .map(|probes| probes.value.min(127) as u32)
+                .filter(|probes| *probes > 0);
             keepalive.end();
             Keepalive { time, interval, probes }
         });
@@ -192,7 +253,7 @@ fn connection_pool(pool: &Object<'_>) -> Pool {
 fn http_pool(http: &Object<'_>, out: &mut Pool) {
     out.max_pending = ceiling(http, "http1MaxPendingRequests");
     out.max_requests = ceiling(http, "http2MaxRequests");
-    out.per_connection = http.number("maxRequestsPerConnection", 0, 1 << 29).map(|number| number.value as u32);
+    out.per_connection = http.number("maxRequestsPerConnection", 0, MOST).map(|number| number.value as u32);
     out.max_retries = ceiling(http, "maxRetries");
     out.http_idle = length(http, "idleTimeout");
     http.number("maxConcurrentStreams", 0, MOST);
@@ -224,21 +285,6 @@ fn ceiling(object: &Object<'_>, name: &'static str) -> Option<u32> {
         return None;
     }
     Some(number.value as u32)
-}
-
-fn guarded(tls: &Object<'_>) -> Option<Place> {
-    let modes = [("DISABLE", false), ("SIMPLE", true), ("MUTUAL", true), ("ISTIO_MUTUAL", true)];
-    let mode = tls.word("mode", &modes);
-    for name in ["clientCertificate", "privateKey", "caCertificates", "credentialName", "sni", "caCrl"] {
-        tls.text(name);
-    }
-    tls.texts("subjectAltNames");
-    tls.truth("insecureSkipVerify");
-    tls.end();
-    let mode = mode.filter(|mode| mode.value)?;
-    let words = "TLS to this destination is not enforced yet: requests to it get 503 `not_enforced`, never plaintext";
-    tls.sink.add(Problem::new(Code::SecurityNotEnforced, mode.place.clone(), words));
-    Some(mode.place)
 }
 
 /// Reads `retryBudget`.

@@ -1,6 +1,9 @@
 //! `Gateway`: ports that are listened on.
 
+use super::server_tls;
 use crate::decode::{At, Object};
+use crate::meta::Document;
+use crate::names::{self, Protocol};
 use crate::problem::{Code, Problem};
 use std::net::IpAddr;
 use weir_policy::place::Place;
@@ -25,14 +28,31 @@ pub struct Server {
 }
 
 /// Reads `Gateway.spec`.
-pub fn gateway(spec: &Object<'_>, namespace: &str, name: &str) -> Gateway {
+pub fn gateway(spec: &Object<'_>, document: &Document<'_>) -> Gateway {
+    let (namespace, name) = (document.namespace.clone(), document.name.clone());
+    if !names::is_label(&name) && document.annotation("internal.istio.io/gateway-semantics") != Some("gateway") {
+        let words = format!("`{name}` cannot name a Gateway: letters, digits and `-`, at most 63");
+        spec.sink.add(Problem::new(Code::Metadata, document.place.clone(), words));
+    }
     let selector = spec.text_map("selector");
+    unique_names(spec);
     let servers: Vec<Server> = spec.objects("servers").filter_map(|server| read_server(&server)).collect();
-    if !spec.has("servers") {
+    if spec.list("servers").is_empty() {
         spec.missing("servers");
     }
     spec.end();
-    Gateway { namespace: namespace.to_owned(), name: name.to_owned(), servers, selector }
+    Gateway { namespace, name, servers, selector }
+}
+
+fn unique_names(spec: &Object<'_>) {
+    let mut seen: Vec<String> = Vec::new();
+    for port in spec.objects("servers").filter_map(|server| server.object("port")) {
+        let Some(name) = port.text("name") else { continue };
+        if seen.contains(&name.value) {
+            port.sink.refuse(&name.place, format!("the port name `{}` stands twice", name.value));
+        }
+        seen.push(name.value);
+    }
 }
 
 fn read_server(server: &Object<'_>) -> Option<Server> {
@@ -40,55 +60,86 @@ fn read_server(server: &Object<'_>) -> Option<Server> {
     if hosts.is_empty() {
         server.missing("hosts");
     }
+    for host in hosts.iter().filter(|host| !is_host(&host.value)) {
+        let words = format!("`{}` is not `host` or `namespace/host`, with a full name or a wildcard", host.value);
+        server.sink.refuse(&host.place, words);
+    }
     server.text("name");
     server.text("defaultEndpoint");
+    server.without_effect(&["name"]);
     server.later(&["defaultEndpoint"]);
-    let bind = bind(server);
-    let tls = server.object("tls");
-    if let Some(tls) = &tls {
-        read_tls(tls);
+    let bind = server.text("bind");
+    let address = bind.as_ref().and_then(|bind| bind.value.parse().ok());
+    if let Some(tls) = server.object("tls") {
+        server_tls::check(&tls);
     }
     let Some(port) = server.object("port") else {
         server.missing("port");
         server.end();
         return None;
     };
-    let number = port.number("number", 1, 65_535);
-    port.text("name");
-    port.number("targetPort", 1, 65_535);
+    let number = read_port(server, &port, bind.as_ref().map(|bind| bind.value.as_str()).unwrap_or_default());
+    server.end();
     let protocol = port.text("protocol");
     port.end();
-    server.end();
     let Some(protocol) = protocol else {
         port.missing("protocol");
         return None;
     };
-    if !is_served(&protocol, number.as_ref()?.value, server) {
+    if !is_served(&protocol, number?, server) {
         return None;
     }
-    Some(Server { port: number?.value as u16, bind, hosts, place: server.place() })
+    Some(Server { port: number?, bind: address, hosts, place: server.place() })
 }
 
-fn bind(server: &Object<'_>) -> Option<IpAddr> {
-    let bind = server.text("bind")?;
-    let address = bind.value.parse().ok();
-    if address.is_none() {
-        let words = format!("`bind: {}` is not an IP address", bind.value);
-        server.sink.add(Problem::new(Code::Value, bind.place, words));
+/// `host`, or `namespace/host`; a host is a full name, a wildcard or an address.
+fn is_host(written: &str) -> bool {
+    let (namespace, host) = written.split_once('/').unwrap_or(("*", written));
+    let place = ["*", "."].contains(&namespace) || names::is_label(namespace);
+    place && (names::is_full_host(host) || (host.contains('.') && names::is_address(host)))
+}
+
+/// The port's number, where there is one to listen on.
+fn read_port(server: &Object<'_>, port: &Object<'_>, bind: &str) -> Option<u16> {
+    if port.text("name").is_none_or(|name| name.value.is_empty()) {
+        port.missing("name");
     }
-    address
+    if port.number("targetPort", 0, i64::from(u32::MAX)).is_some_and(|target| target.value > 0) {
+        port.refuse("targetPort", "`targetPort` has no meaning in a Gateway");
+    }
+    let socket = names::socket_path(bind);
+    let number = port.number("number", if socket.is_some() { 0 } else { 1 }, 65_535);
+    match socket {
+        Some(path) => {
+            if !names::is_socket_path(path) {
+                server.refuse("bind", format!("`bind: {bind}` is not the path of a socket"));
+            }
+            if number.as_ref().is_some_and(|number| number.value != 0) {
+                port.refuse("number", "a server on a socket has the port number 0");
+            }
+            let words = "sockets are accepted and not served yet: this server stays closed";
+            server.sink.add(server.problem(Code::PortClosed, "bind", words));
+            None
+        }
+        None => {
+            if !bind.is_empty() && !names::is_address(bind) {
+                server.refuse("bind", format!("`bind: {bind}` is not an IP address"));
+            }
+            number.map(|number| number.value as u16)
+        }
+    }
 }
 
 /// Known, and plain HTTP? Anything else warns, and its port stays closed: never plaintext by omission.
-fn is_served(protocol: &At<String>, port: i64, server: &Object<'_>) -> bool {
-    let known = ["HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS", "UDP"];
-    let name = protocol.value.to_uppercase();
-    if !known.contains(&name.as_str()) {
+fn is_served(protocol: &At<String>, port: u16, server: &Object<'_>) -> bool {
+    let Some(kind) = names::protocol(&protocol.value) else {
         let words = format!("the protocol `{}` is not known", protocol.value);
-        let hint = format!("it is one of {}", known.join(", "));
+        let hint = "it is one of HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, TLS, TCP, MONGO, REDIS, MYSQL";
         server.sink.add(Problem::new(Code::Value, protocol.place.clone(), words).hint(hint));
         return false;
-    }
+    };
+    tls_fits(server, kind);
+    let name = protocol.value.to_uppercase();
     if name == "HTTP" {
         return true;
     }
@@ -97,22 +148,23 @@ fn is_served(protocol: &At<String>, port: i64, server: &Object<'_>) -> bool {
     false
 }
 
-fn read_tls(tls: &Object<'_>) {
-    let modes = ["PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"];
-    tls.word("mode", &modes.map(|mode| (mode, ())));
-    tls.truth("httpsRedirect");
-    for name in ["serverCertificate", "privateKey", "caCertificates", "caCrl", "credentialName", "caCertCredentialName"]
-    {
-        tls.text(name);
+/// HTTPS and TLS need settings; plain HTTP can only redirect to them; others have none.
+fn tls_fits(server: &Object<'_>, protocol: Protocol) {
+    let tls = server.object("tls");
+    if protocol == Protocol::Tls {
+        if tls.is_none() {
+            server.missing("tls");
+        }
+        return;
     }
-    for name in ["subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash", "cipherSuites", "credentialNames"]
-    {
-        tls.texts(name);
+    let Some(tls) = tls else { return };
+    let passes = tls.text("mode").is_none_or(|mode| ["PASSTHROUGH", "AUTO_PASSTHROUGH"].contains(&mode.value.as_str()));
+    let keys = ["serverCertificate", "privateKey", "caCertificates"];
+    let only_redirects = passes && keys.iter().all(|name| tls.text(name).is_none_or(|text| text.value.is_empty()));
+    if protocol != Protocol::Http || !only_redirects {
+        let words = "a server without HTTPS or TLS has no `tls` (plain HTTP can have `httpsRedirect`)";
+        server.sink.add(server.problem(Code::Conflict, "tls", words));
+    } else {
+        tls.later(&["httpsRedirect"]);
     }
-    let versions = ["TLS_AUTO", "TLSV1_0", "TLSV1_1", "TLSV1_2", "TLSV1_3"].map(|version| (version, ()));
-    tls.word("minProtocolVersion", &versions);
-    tls.word("maxProtocolVersion", &versions);
-    tls.list("tlsCertificates");
-    tls.later(&["httpsRedirect"]);
-    tls.end();
 }

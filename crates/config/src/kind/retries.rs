@@ -27,6 +27,27 @@ pub struct RetryOn {
 
 const LEAST: Duration = Duration::from_millis(1);
 
+/// Reads `retries` of a route, where no `attempts` are 0 attempts.
+pub fn route_retries(written: &Object<'_>) -> Retries {
+    let out = retries(written);
+    if written.has("attempts") {
+        return out;
+    }
+    let others = written.given(&["perTryTimeout", "retryOn", "retryRemoteLocalities"]);
+    match others.first() {
+        Some(_) => {
+            let words =
+                format!("`retries` without `attempts` switches retries off, so `{}` cannot be given", others[0]);
+            written.sink.add(Problem::new(Code::Missing, written.place(), words).hint("add `attempts: 2`"));
+        }
+        None => {
+            let words = "`retries` without `attempts` switches retries off";
+            written.sink.add(Problem::new(Code::ZeroIsUnset, written.place(), words).hint("write `attempts: 0`"));
+        }
+    }
+    Retries { attempts: Some(0), ..out }
+}
+
 /// Reads `retries`, or the mesh's default.
 pub fn retries(written: &Object<'_>) -> Retries {
     let attempts = written.number("attempts", 0, i64::from(i32::MAX));

@@ -1,6 +1,9 @@
 //! `ServiceEntry` and `WorkloadEntry`: services and who serves them.
 
+use super::export::{Export, Hidden, export_to};
+use super::policy;
 use crate::decode::{At, Object};
+use crate::names::{self, Protocol};
 use crate::problem::{Code, Problem};
 use std::net::{IpAddr, SocketAddr};
 use weir_policy::place::Place;
@@ -15,6 +18,7 @@ pub struct ServiceEntry {
     pub endpoints: Vec<Workload>,
     /// `workloadSelector.labels`.
     pub selector: Option<Vec<(String, String)>>,
+    pub export: Export,
     pub place: Place,
 }
 
@@ -47,34 +51,32 @@ pub struct Workload {
     pub name: String,
 }
 
+const RESOLUTIONS: &[(&str, Resolution)] = &[
+    ("STATIC", Resolution::Static),
+    ("DNS", Resolution::Dns),
+    ("DNS_ROUND_ROBIN", Resolution::Dns),
+    ("NONE", Resolution::None),
+    ("DYNAMIC_DNS", Resolution::Dns),
+];
+
 /// Reads `ServiceEntry.spec`.
 pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
-    let hosts = spec.texts("hosts");
-    if hosts.is_empty() {
-        spec.missing("hosts");
-    }
-    let resolutions = [
-        ("STATIC", Resolution::Static),
-        ("DNS", Resolution::Dns),
-        ("DNS_ROUND_ROBIN", Resolution::Dns),
-        ("NONE", Resolution::None),
-        ("DYNAMIC_DNS", Resolution::Dns),
-    ];
-    let resolution = spec.word("resolution", &resolutions).map_or(Resolution::None, |found| found.value);
+    let hosts = read_hosts(spec);
+    let resolution = spec.word("resolution", RESOLUTIONS).map_or(Resolution::None, |found| found.value);
     if resolution != Resolution::Static {
         let words = "only `resolution: STATIC` is served yet: this service has no endpoints";
         spec.sink
             .add(spec.problem(Code::NotEnforced, "resolution", words).hint("list the addresses under `endpoints`"));
     }
     spec.word("location", &[("MESH_EXTERNAL", ()), ("MESH_INTERNAL", ())]);
-    for name in ["addresses", "subjectAltNames", "exportTo"] {
-        spec.texts(name);
-    }
-    spec.later(&["exportTo", "subjectAltNames"]);
+    addresses(spec, resolution);
+    spec.texts("subjectAltNames");
+    spec.later(&["subjectAltNames"]);
+    spec.without_effect(&["location", "addresses"]);
+    let export = export_to(spec, namespace, Hidden::Allowed);
     let ports: Vec<Port> = spec.objects("ports").filter_map(|port| service_port(&port)).collect();
-    if ports.is_empty() && !spec.has("ports") {
-        spec.missing("ports");
-    }
+    unique_ports(spec, &ports);
+    policy::selector(spec, "workloadSelector", "labels");
     let selector = spec.object("workloadSelector").map(|selector| {
         let labels = selector.text_map("labels");
         selector.end();
@@ -84,54 +86,191 @@ pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
         let words = "`endpoints` and `workloadSelector` exclude each other";
         spec.sink.add(spec.problem(Code::Conflict, "workloadSelector", words));
     }
-    let endpoints =
-        spec.objects("endpoints").filter_map(|endpoint| workload(&endpoint, namespace, resolution)).collect();
+    let endpoints = endpoints(spec, namespace, resolution, &ports, &hosts);
+    several_hosts(spec, &hosts, &ports, resolution);
     spec.end();
-    ServiceEntry { namespace: namespace.to_owned(), hosts, ports, resolution, endpoints, selector, place: spec.place() }
+    let namespace = namespace.to_owned();
+    ServiceEntry { namespace, hosts, ports, resolution, endpoints, selector, export, place: spec.place() }
+}
+
+fn read_hosts(spec: &Object<'_>) -> Vec<At<String>> {
+    let hosts = spec.texts("hosts");
+    if hosts.is_empty() {
+        spec.missing("hosts");
+    }
+    for host in &hosts {
+        if host.value == "*" || !names::is_wildcard_domain(&host.value) {
+            spec.sink.refuse(&host.place, format!("`{}` cannot be the host of a service", host.value));
+        } else if names::is_partial_wildcard(&host.value) {
+            let words = format!("`{}`: a wildcard stands for whole labels, as in `*.example.com`", host.value);
+            spec.sink.add(Problem::new(Code::NoEffect, host.place.clone(), words));
+        }
+    }
+    hosts
+}
+
+fn addresses(spec: &Object<'_>, resolution: Resolution) {
+    for address in spec.texts("addresses") {
+        if !names::is_subnet(&address.value) {
+            let words = format!("`{}` is neither an address nor a range of them", address.value);
+            spec.sink.refuse(&address.place, words);
+        } else if address.value.contains('/') && resolution == Resolution::Dns {
+            spec.sink.refuse(&address.place, "ranges of addresses need `resolution: NONE` or `STATIC`");
+        }
+    }
+}
+
+fn unique_ports(spec: &Object<'_>, ports: &[Port]) {
+    for (index, port) in ports.iter().enumerate() {
+        let twice = |same: &dyn Fn(&Port) -> bool| ports[..index].iter().any(same);
+        if twice(&|other| other.name == port.name) {
+            spec.sink.refuse(&port.place, format!("the port name `{}` stands twice", port.name));
+        }
+        if twice(&|other| other.number == port.number) {
+            spec.sink.refuse(&port.place, format!("the port {} stands twice", port.number));
+        }
+    }
+}
+
+/// Reads `endpoints`, as the resolution allows them.
+fn endpoints(
+    spec: &Object<'_>,
+    namespace: &str,
+    resolution: Resolution,
+    ports: &[Port],
+    hosts: &[At<String>],
+) -> Vec<Workload> {
+    let mode = spec.text("resolution").map(|mode| mode.value).unwrap_or_default();
+    let nodes = spec.list("endpoints");
+    let refuse = |words: &str| spec.sink.add(spec.problem(Code::Conflict, "endpoints", words));
+    match mode.as_str() {
+        "" | "NONE" if !nodes.is_empty() => refuse("`resolution: NONE` has no endpoints: name STATIC or DNS"),
+        "DYNAMIC_DNS" if !nodes.is_empty() => refuse("`resolution: DYNAMIC_DNS` has no endpoints"),
+        "DNS_ROUND_ROBIN" if nodes.len() > 1 => refuse("`resolution: DNS_ROUND_ROBIN` has one endpoint at most"),
+        "DNS" | "DNS_ROUND_ROBIN" if nodes.is_empty() => {
+            for host in hosts.iter().filter(|host| !names::is_domain(&host.value)) {
+                let words = format!("`{}` cannot be looked up: name an endpoint, or a full host", host.value);
+                spec.sink.refuse(&host.place, words);
+            }
+        }
+        _ => {}
+    }
+    let read = |endpoint: Object<'_>| {
+        let found = workload(&endpoint, namespace, resolution);
+        for (key, _) in endpoint.map("ports") {
+            if !ports.iter().any(|port| port.name == key.text) {
+                let words = format!("the service has no port named `{}`", key.text);
+                endpoint.sink.refuse(&endpoint.sink.place(key.line, key.column), words);
+            }
+        }
+        let socket = found.as_ref().is_some_and(|found| found.address.value.starts_with("unix://"));
+        if socket && ports.len() != 1 {
+            endpoint.refuse("address", "a service on a socket has exactly one port");
+        }
+        found
+    };
+    spec.objects("endpoints").filter_map(read).collect()
+}
+
+/// Without HTTP or TLS nothing tells hosts apart.
+fn several_hosts(spec: &Object<'_>, hosts: &[At<String>], ports: &[Port], resolution: Resolution) {
+    let told = |port: &&Port| !matches!(names::protocol(&port.protocol), Some(Protocol::Http | Protocol::Tls));
+    if let Some(port) = ports.iter().find(told).filter(|_| hosts.len() > 1 && resolution != Resolution::None) {
+        let words = format!("several hosts on a port of {}: nothing tells them apart", port.shown());
+        let hint = "write one ServiceEntry a host, or use an HTTP or TLS protocol";
+        spec.sink.add(Problem::new(Code::Value, port.place.clone(), words).hint(hint));
+    }
+}
+
+impl Port {
+    fn shown(&self) -> &str {
+        if self.protocol.is_empty() { "an unnamed protocol" } else { &self.protocol }
+    }
 }
 
 fn service_port(port: &Object<'_>) -> Option<Port> {
     let number = port.number("number", 1, 65_535);
-    let name = port.text("name").map(|name| name.value);
-    let protocol = port.text("protocol").map_or_else(|| "TCP".to_owned(), |protocol| protocol.value.to_uppercase());
+    let name = port.text("name");
+    let protocol = port.text("protocol").map(|protocol| {
+        let known = protocol.value.is_empty() || names::protocol(&protocol.value).is_some();
+        if !known {
+            port.sink.refuse(&protocol.place, format!("the protocol `{}` is not known", protocol.value));
+        }
+        protocol.value.to_uppercase()
+    });
     let target = port.number("targetPort", 1, 65_535).map(|target| target.value as u16);
     port.end();
     if number.is_none() && !port.has("number") {
         port.missing("number");
     }
-    if name.is_none() {
-        port.missing("name");
+    match &name {
+        None => port.missing("name"),
+        Some(name) if !names::is_label(&name.value) => {
+            port.sink.refuse(&name.place, format!("`{}` is not a port's name", name.value));
+        }
+        Some(_) => {}
     }
-    Some(Port { number: number?.value as u16, name: name?, protocol, target, place: port.place() })
+    let (name, protocol) = (name?.value, protocol.unwrap_or_default());
+    Some(Port { number: number?.value as u16, name, protocol, target, place: port.place() })
+}
+
+/// Ports by name: labels as keys.
+pub fn port_names(spec: &Object<'_>) {
+    for (key, _) in spec.map("ports").iter().filter(|(key, _)| !names::is_label(&key.text)) {
+        spec.sink.refuse(&spec.sink.place(key.line, key.column), format!("`{}` is not a port's name", key.text));
+    }
 }
 
 /// Reads an endpoint, or `WorkloadEntry.spec`.
 pub fn workload(spec: &Object<'_>, namespace: &str, resolution: Resolution) -> Option<Workload> {
-    let address = spec.text("address");
+    let address = spec.text("address").filter(|address| !address.value.is_empty());
+    port_names(spec);
     let entries = spec.map("ports").iter();
     let ports = entries
         .filter_map(|(key, node)| {
             Some((key.text.clone(), crate::decode::number(node, "ports", 1, 65_535, spec.sink)?.value as u16))
         })
         .collect();
-    let labels = spec.text_map("labels");
+    let labels = policy::labels(spec, "labels");
     let weight = spec.number("weight", 0, i64::from(u32::MAX)).map_or(1, |weight| weight.value.max(1) as u32);
     for name in ["network", "locality", "serviceAccount"] {
         spec.text(name);
     }
     spec.later(&["locality", "network"]);
+    spec.without_effect(&["serviceAccount"]);
     spec.end();
     let Some(address) = address else {
-        spec.missing("address");
+        if !spec.has("network") {
+            spec.missing("address");
+        }
         return None;
     };
     let ip = address.value.parse::<IpAddr>().ok();
-    if ip.is_none() && resolution == Resolution::Static {
-        let socket = address.value.parse::<SocketAddr>().is_ok();
-        let words = format!("`{}` is not an IP address, and the resolution is STATIC", address.value);
+    check_address(spec, &address, resolution);
+    Some(Workload { namespace: namespace.to_owned(), address, ip, ports, labels, weight, name: String::new() })
+}
+
+/// An address, a name where names are looked up, or the path of a socket.
+fn check_address(spec: &Object<'_>, address: &At<String>, resolution: Resolution) {
+    let text = address.value.as_str();
+    if let Some(path) = names::socket_path(text) {
+        if !names::is_socket_path(path) || resolution == Resolution::Dns {
+            spec.sink.refuse(&address.place, format!("`{text}` is not the path of a socket"));
+        } else if spec.has("ports") {
+            let words = "the address is a socket, so it has no `ports`";
+            spec.sink.add(spec.problem(Code::Conflict, "ports", words));
+        } else {
+            let words = "sockets are accepted and not served yet: this endpoint is left out";
+            spec.sink.add(Problem::new(Code::NotEnforced, address.place.clone(), words));
+        }
+    } else if !names::is_address(text) && (resolution == Resolution::Static || !names::is_domain(text)) {
+        let socket = text.parse::<SocketAddr>().is_ok();
+        let words = match resolution {
+            Resolution::Static => format!("`{text}` is not an IP address, and the resolution is STATIC"),
+            _ => format!("`{text}` is neither an IP address nor a host name"),
+        };
         let hint =
             if socket { "the port belongs into `ports`" } else { "name an IP address, or use `resolution: DNS`" };
         spec.sink.add(Problem::new(Code::Value, address.place.clone(), words).hint(hint));
     }
-    Some(Workload { namespace: namespace.to_owned(), address, ip, ports, labels, weight, name: String::new() })
 }

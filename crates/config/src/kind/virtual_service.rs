@@ -1,9 +1,14 @@
 //! `VirtualService`: which request goes where, and how.
 
-use super::retries::{Retries, retries};
-use crate::decode::{At, Object, text};
+use super::export::{Export, Hidden, export_to};
+use super::headers::{Headers, Operations, headers};
+use super::http_match::{HttpMatch, http_match};
+use super::l4;
+use super::retries::{Retries, route_retries};
+use crate::decode::{At, Object};
+use crate::names;
 use crate::problem::{Code, Problem};
-use crate::yaml::Node;
+use crate::re2;
 use std::time::Duration;
 use weir_policy::place::Place;
 
@@ -16,6 +21,7 @@ pub struct VirtualService {
     /// Empty = `mesh`.
     pub gateways: Vec<At<String>>,
     pub http: Vec<HttpRule>,
+    pub export: Export,
     pub place: Place,
 }
 
@@ -45,34 +51,6 @@ pub enum Action {
     Broken,
 }
 
-/// `http[].match[]`.
-#[derive(Default, Debug)]
-pub struct HttpMatch {
-    pub uri: Option<At<StringMatch>>,
-    pub ignore_case: bool,
-    pub scheme: Option<At<StringMatch>>,
-    pub method: Option<At<StringMatch>>,
-    pub authority: Option<At<StringMatch>>,
-    /// `None` = presence.
-    pub headers: Vec<Named>,
-    pub without_headers: Vec<Named>,
-    pub query: Vec<Named>,
-    pub port: Option<u16>,
-    pub source_labels: Vec<(String, String)>,
-    pub source_namespace: Option<String>,
-    pub gateways: Vec<String>,
-}
-
-/// A condition on a named header or parameter; `None` = presence.
-pub type Named = (String, Option<At<StringMatch>>);
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum StringMatch {
-    Exact(String),
-    Prefix(String),
-    Regex(String),
-}
-
 /// `http[].route[]`.
 #[derive(Debug)]
 pub struct Weighted {
@@ -99,64 +77,106 @@ pub struct Rewrite {
     pub regex: Option<(At<String>, String)>,
 }
 
-/// `headers`, both sides.
-#[derive(Default, Debug)]
-pub struct Headers {
-    pub request: Operations,
-    pub response: Operations,
+/// Where a VirtualService stands: what it may hold depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    /// It has hosts.
+    Root,
+    /// It has none: others delegate to it.
+    Delegate,
 }
-
-#[derive(Default, Debug)]
-pub struct Operations {
-    pub set: Vec<(String, String)>,
-    pub add: Vec<(String, String)>,
-    pub remove: Vec<String>,
-}
-
-const LEAST: Duration = Duration::from_millis(1);
 
 /// Reads `VirtualService.spec`.
 pub fn virtual_service(spec: &Object<'_>, namespace: &str, name: &str) -> VirtualService {
     let hosts = spec.texts("hosts");
-    if hosts.is_empty() {
-        spec.missing("hosts");
+    let gateways = gateway_names(spec);
+    let role = if hosts.is_empty() { Role::Delegate } else { Role::Root };
+    if role == Role::Delegate {
+        for name in ["gateways", "tls", "tcp"] {
+            if !spec.list(name).is_empty() {
+                let words = format!("a VirtualService without `hosts` is a delegate, and has no `{name}`");
+                spec.sink.add(spec.problem(Code::Conflict, name, words).hint("name the hosts it is for"));
+            }
+        }
     }
-    let gateways = spec.texts("gateways");
-    let http: Vec<HttpRule> = spec.objects("http").map(|rule| http_rule(&rule)).collect();
-    if http.is_empty() && !["http", "tcp", "tls"].iter().any(|name| spec.has(name)) {
+    let wide = gateways.is_empty() || gateways.iter().any(|gateway| gateway.value == "mesh");
+    check_hosts(spec, &hosts, wide);
+    if ["http", "tcp", "tls"].iter().all(|name| spec.list(name).is_empty()) {
         let words = "a VirtualService needs at least one of `http`, `tcp`, `tls`";
         spec.sink.add(Problem::new(Code::Missing, spec.place(), words));
     }
-    let wide = gateways.is_empty() || gateways.iter().any(|gateway| gateway.value == "mesh");
-    for host in hosts.iter().filter(|host| host.value == "*" && wide) {
-        let words = "the host `*` is not allowed for a VirtualService of the mesh";
-        let hint = "name the hosts, or bind it to a Gateway by `gateways`";
-        spec.sink.add(Problem::new(Code::Value, host.place.clone(), words).hint(hint));
+    let http: Vec<HttpRule> = spec.objects("http").map(|rule| http_rule(&rule, role)).collect();
+    if wide {
+        http.iter().for_each(|rule| no_claims(rule, spec));
     }
-    for name in ["tcp", "tls"] {
-        spec.list(name);
-    }
-    spec.texts("exportTo");
-    spec.later(&["tcp", "tls", "exportTo"]);
+    l4::check(spec, &hosts, wide);
+    let export = export_to(spec, namespace, Hidden::Refused);
+    spec.later(&["tcp", "tls"]);
     spec.end();
-    VirtualService {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        hosts,
-        gateways,
-        http,
-        place: spec.place(),
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    VirtualService { namespace, name, hosts, gateways, http, export, place: spec.place() }
+}
+
+fn check_hosts(spec: &Object<'_>, hosts: &[At<String>], wide: bool) {
+    let sni =
+        !wide && spec.objects("tls").any(|rule| rule.objects("match").any(|block| !block.list("sniHosts").is_empty()));
+    let mut valid = true;
+    for host in hosts {
+        let good = if sni { names::is_sni_domain(&host.value) } else { names::is_wildcard_domain(&host.value) };
+        if !good && !names::is_address(&host.value) {
+            spec.sink.refuse(&host.place, format!("`{}` is not a host name", host.value));
+            valid = false;
+        } else if host.value == "*" && wide {
+            let words = "the host `*` is not allowed for a VirtualService of the mesh";
+            let hint = "name the hosts, or bind it to a Gateway by `gateways`";
+            spec.sink.add(Problem::new(Code::Value, host.place.clone(), words).hint(hint));
+            valid = false;
+        }
+    }
+    for (index, host) in hosts.iter().enumerate().filter(|_| valid) {
+        if let Some(other) = hosts[..index].iter().find(|other| names::hosts_overlap(&other.value, &host.value)) {
+            let words = format!("`{}` and `{}` are for the same hosts", other.value, host.value);
+            spec.sink.add(Problem::new(Code::Conflict, host.place.clone(), words).hint("keep one of them"));
+        }
     }
 }
 
-fn http_rule(rule: &Object<'_>) -> HttpRule {
+/// Tokens are read at gateways only.
+fn no_claims(rule: &HttpRule, spec: &Object<'_>) {
+    for (name, _) in rule.matches.iter().flat_map(|block| block.headers.iter().chain(&block.without_headers)) {
+        if names::is_claim(name) {
+            let words = format!("`{name}`: claims of tokens are matched at gateways only");
+            spec.sink.refuse(&rule.place, words);
+        }
+    }
+}
+
+/// Reads `gateways`: `mesh`, a name, `namespace/name`.
+pub fn gateway_names(object: &Object<'_>) -> Vec<At<String>> {
+    let gateways = object.texts("gateways");
+    for gateway in &gateways {
+        let valid = match gateway.value.split_once('/') {
+            Some((namespace, name)) => names::is_label(namespace) && names::is_label(name),
+            None => names::is_domain(&gateway.value),
+        };
+        if !valid {
+            object.sink.refuse(&gateway.place, format!("`{}` is not `name` or `namespace/name`", gateway.value));
+        }
+    }
+    gateways
+}
+
+fn http_rule(rule: &Object<'_>, role: Role) -> HttpRule {
     let name = rule.text("name").map(|name| name.value).unwrap_or_default();
     let matches: Vec<HttpMatch> = rule.objects("match").map(|block| http_match(&block)).collect();
     let timeout = rule.duration("timeout", Duration::ZERO);
-    let retries = rule.object("retries").map(|written| retries(&written));
+    let retries = rule.object("retries").map(|written| route_retries(&written));
     let headers = rule.object("headers").map(|written| headers(&written)).unwrap_or_default();
     let rewrite = rule.object("rewrite").map(|written| rewrite(&written));
-    let action = action(rule);
+    if let (Some(rewrite), Some(_)) = (&rewrite, rule.object("headers")) {
+        one_authority(rule, rewrite.authority.as_ref(), &headers);
+    }
+    let action = action(rule, role);
     if let Some(fault) = rule.object("fault") {
         read_fault(&fault);
     }
@@ -184,7 +204,7 @@ fn http_rule(rule: &Object<'_>) -> HttpRule {
     HttpRule { name, matches, action, timeout, retries, headers, rewrite, place: rule.place() }
 }
 
-fn action(rule: &Object<'_>) -> Action {
+fn action(rule: &Object<'_>, role: Role) -> Action {
     let redirect = rule.object("redirect").map(|written| redirect(&written));
     let direct = rule.object("directResponse").map(|written| direct(&written));
     let route: Vec<Weighted> = rule.objects("route").filter_map(|written| weighted(&written)).collect();
@@ -192,21 +212,25 @@ fn action(rule: &Object<'_>) -> Action {
         let words = format!("`{name}` and `{with}` exclude each other");
         rule.sink.add(rule.problem(Code::Conflict, name, words));
     };
-    for (present, other) in [(redirect.is_some(), "redirect"), (direct.is_some(), "directResponse")] {
-        for name in ["route", "fault", "rewrite"] {
-            if present && rule.has(name) && !(other == "directResponse" && name == "fault") {
-                conflict(other, name);
-            }
+    if rule.has("delegate") {
+        if role == Role::Delegate {
+            rule.sink.add(rule.problem(Code::Conflict, "delegate", "a delegate cannot delegate again"));
         }
+        for name in rule.given(&["route", "redirect", "directResponse"]) {
+            conflict("delegate", name);
+        }
+        return Action::Broken;
+    }
+    let given = rule.given(&["redirect", "directResponse", "route", "fault", "rewrite"]);
+    let given: Vec<&str> = given.into_iter().filter(|name| *name != "route" || !route.is_empty()).collect();
+    let first = ["redirect", "directResponse"].into_iter().find(|name| given.contains(name));
+    if let Some(first) = first {
+        given.iter().filter(|name| **name != first).for_each(|name| conflict(first, name));
     }
     match (redirect, direct) {
-        (Some(_), Some(_)) => {
-            conflict("redirect", "directResponse");
-            Action::Broken
-        }
+        (Some(_), Some(_)) => Action::Broken,
         (Some(redirect), None) => Action::Redirect(redirect),
         (None, Some(action)) => action,
-        (None, None) if rule.has("delegate") => Action::Broken,
         (None, None) if rule.list("route").is_empty() => {
             let words = "a rule needs one of `route`, `redirect`, `directResponse`";
             rule.sink.add(Problem::new(Code::Missing, rule.place(), words));
@@ -223,6 +247,16 @@ fn action(rule: &Object<'_>) -> Action {
     }
 }
 
+/// The authority is set in one place only.
+fn one_authority(rule: &Object<'_>, rewritten: Option<&String>, headers: &Headers) {
+    let Operations { set, add, .. } = &headers.request;
+    let set = set.iter().chain(add).filter(|(name, value)| names::is_authority(name) && !value.is_empty()).count();
+    if set + usize::from(rewritten.is_some_and(|authority| !authority.is_empty())) > 1 {
+        let words = "the authority is set more than once, by `headers` and `rewrite.authority`";
+        rule.sink.add(rule.problem(Code::Conflict, "headers", words));
+    }
+}
+
 fn weighted(route: &Object<'_>) -> Option<Weighted> {
     let weight = route.number("weight", 0, i64::from(i32::MAX)).map_or(0, |weight| weight.value as u32);
     let headers = route.object("headers").map(|written| headers(&written)).unwrap_or_default();
@@ -232,119 +266,84 @@ fn weighted(route: &Object<'_>) -> Option<Weighted> {
         route.missing("destination");
         return None;
     };
+    let Destination { host, subset, port } = read_destination(&destination)?;
+    Some(Weighted { host, subset, port, weight, headers })
+}
+
+/// `destination`: a host, a port, a subset.
+pub struct Destination {
+    pub host: At<String>,
+    pub subset: Option<At<String>>,
+    pub port: Option<u16>,
+}
+
+/// Reads a destination: of a route, of a mirror.
+pub fn read_destination(destination: &Object<'_>) -> Option<Destination> {
     let host = destination.text("host");
-    let subset = destination.text("subset");
+    let subset = destination.text("subset").filter(|subset| !subset.value.is_empty());
     let port = destination.object("port").and_then(|port| {
         let number = port.number("number", 1, 65_535);
+        if number.is_none() && !port.has("number") {
+            port.missing("number");
+        }
         port.end();
         number
     });
     destination.end();
+    if let Some(subset) = subset.as_ref().filter(|subset| !names::is_label(&subset.value)) {
+        destination.sink.refuse(&subset.place, format!("`{}` is not the name of a subset", subset.value));
+    }
     let Some(host) = host else {
         destination.missing("host");
         return None;
     };
-    Some(Weighted { host, subset, port: port.map(|port| port.value as u16), weight, headers })
-}
-
-fn http_match(block: &Object<'_>) -> HttpMatch {
-    let one = |name| block.object(name).and_then(|written| string_match(&written));
-    let out = HttpMatch {
-        uri: one("uri"),
-        ignore_case: block.truth("ignoreUriCase").unwrap_or(false),
-        scheme: one("scheme"),
-        method: one("method"),
-        authority: one("authority"),
-        headers: string_matches(block, "headers"),
-        without_headers: string_matches(block, "withoutHeaders"),
-        query: string_matches(block, "queryParams"),
-        port: block.number("port", 1, 65_535).map(|port| port.value as u16),
-        source_labels: block.text_map("sourceLabels"),
-        source_namespace: block.text("sourceNamespace").map(|namespace| namespace.value),
-        gateways: block.texts("gateways").into_iter().map(|gateway| gateway.value).collect(),
-    };
-    block.text("name");
-    block.text("statPrefix");
-    block.end();
-    out
-}
-
-fn string_matches(block: &Object<'_>, name: &'static str) -> Vec<Named> {
-    let read = |(key, node): &(crate::yaml::Key, Node)| {
-        if key.text.is_empty() {
-            let words = format!("`{name}` has an empty name");
-            block.sink.add(Problem::new(Code::Value, block.sink.place(key.line, key.column), words));
-        }
-        let written = Object::of(node, name, block.sink)?;
-        let value = if written.is_empty() { None } else { Some(string_match(&written)?) };
-        // As istiod does it: a regex that matches everything asks for presence.
-        let value = value.filter(|found| found.value != StringMatch::Regex("*".to_owned()));
-        Some((key.text.clone(), value))
-    };
-    block.map(name).iter().filter_map(read).collect()
-}
-
-fn string_match(written: &Object<'_>) -> Option<At<StringMatch>> {
-    type Make = fn(String) -> StringMatch;
-    let kinds: [(&'static str, Make); 3] =
-        [("exact", StringMatch::Exact), ("prefix", StringMatch::Prefix), ("regex", StringMatch::Regex)];
-    let mut found = None;
-    for (name, make) in kinds {
-        if let Some(At { value, place }) = written.text(name) {
-            if found.is_some() {
-                let words = "only one of `exact`, `prefix`, `regex` can be given";
-                written.sink.add(written.problem(Code::Conflict, name, words));
-            }
-            found = Some(At { value: make(value), place });
-        }
+    if host.value == "*" || !names::is_wildcard_domain(&host.value) {
+        destination.sink.refuse(&host.place, format!("`{}` is not a host that can be called", host.value));
     }
-    written.end();
-    if found.is_none() && written.is_empty() {
-        let words = "one of `exact`, `prefix`, `regex` is needed";
-        written.sink.add(Problem::new(Code::Missing, written.place(), words));
-    }
-    if let Some(At { value: StringMatch::Regex(pattern), place }) = &found
-        && pattern != "*"
-        && let Err(why) = compile_regex(pattern)
-    {
-        written.sink.add(Problem::new(
-            Code::Regex,
-            place.clone(),
-            format!("`{pattern}` is not a regular expression: {why}"),
-        ));
-        return None;
-    }
-    found
-}
-
-/// A pattern that must match the whole value, within a bound on its size.
-pub fn compile_regex(pattern: &str) -> Result<regex::bytes::Regex, String> {
-    let whole = format!("^(?:{pattern})$");
-    let built = regex::bytes::RegexBuilder::new(&whole).size_limit(1 << 20).dot_matches_new_line(true).build();
-    built.map_err(|why| why.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned())
+    Some(Destination { host, subset, port: port.map(|port| port.value as u16) })
 }
 
 fn redirect(written: &Object<'_>) -> Redirect {
-    let codes = [301, 302, 303, 307, 308];
-    let status = written.number("redirectCode", 0, 999).map_or(301, |code| code.value as u16);
-    if !codes.contains(&status) {
-        let words = format!("`redirectCode` is {status}; it must be one of 301, 302, 303, 307, 308");
-        written.sink.add(written.problem(Code::Value, "redirectCode", words));
+    let code = written.number("redirectCode", 0, i64::from(u32::MAX)).map_or(0, |code| code.value);
+    if code != 0 && !(300..=399).contains(&code) {
+        written.refuse("redirectCode", format!("`redirectCode` is {code}; it must be 300 to 399"));
     }
-    let port = written.number("port", 1, 65_535).map(|port| port.value as u16);
+    let known = [301, 302, 303, 307, 308].contains(&code);
+    if !known && (300..=399).contains(&code) {
+        let words = format!("`redirectCode: {code}` is none of 301, 302, 303, 307, 308: 301 is used");
+        written.sink.add(written.problem(Code::NoEffect, "redirectCode", words));
+    }
+    let status = if known { code as u16 } else { 301 };
+    let port = written.number("port", 0, 65_535).map(|port| port.value as u16);
     let derived = written.word("derivePort", &[("FROM_PROTOCOL_DEFAULT", false), ("FROM_REQUEST_PORT", true)]);
     if port.is_some() && derived.is_some() {
         written.sink.add(written.problem(Code::Conflict, "derivePort", "`port` and `derivePort` exclude each other"));
     }
-    written.later(&["derivePort"]);
-    let [scheme, authority, uri] = ["scheme", "authority", "uri"].map(|name| written.text(name).map(|text| text.value));
+    let [scheme, authority, uri, prefix] =
+        ["scheme", "authority", "uri", "prefixRewrite"].map(|name| written.text(name).map(|text| text.value));
+    let filled = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    if !filled(&scheme)
+        && !filled(&authority)
+        && !filled(&uri)
+        && !filled(&prefix)
+        && port.is_none()
+        && derived.is_none()
+    {
+        let words = "`redirect` needs one of `uri`, `authority`, `scheme`, `port`, `derivePort`";
+        written.sink.add(Problem::new(Code::Missing, written.place(), words));
+    }
+    if let Some(scheme) = scheme.as_ref().filter(|scheme| !["", "http", "https"].contains(&scheme.as_str())) {
+        written.refuse("scheme", format!("`scheme: {scheme}` is neither http nor https"));
+    }
+    written.later(&["derivePort", "prefixRewrite"]);
     written.end();
     let default = matches!((port, scheme.as_deref().unwrap_or("http")), (Some(80), "http") | (Some(443), "https"));
-    Redirect { status, scheme, authority, uri, port: port.filter(|_| !default) }
+    let [scheme, authority, uri] = [scheme, authority, uri].map(|text| text.filter(|text| !text.is_empty()));
+    Redirect { status, scheme, authority, uri, port: port.filter(|port| !default && *port > 0) }
 }
 
 fn direct(written: &Object<'_>) -> Action {
-    let status = written.number("status", 200, 599);
+    let status = written.number("status", 200, 600);
     if status.is_none() && !written.has("status") {
         written.missing("status");
     }
@@ -393,20 +392,24 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 }
 
 fn rewrite(written: &Object<'_>) -> Rewrite {
-    let uri = written.text("uri").map(|uri| uri.value);
-    let authority = written.text("authority").map(|authority| authority.value);
+    let [uri, authority] =
+        ["uri", "authority"].map(|name| written.text(name).map(|text| text.value).filter(|text| !text.is_empty()));
     let regex = written.object("uriRegexRewrite").and_then(|regex| {
-        let (pattern, substitution) = (regex.text("match"), regex.text("rewrite"));
+        let filled = |name| regex.text(name).filter(|text| !text.value.is_empty());
+        let (pattern, substitution) = (filled("match"), filled("rewrite"));
         regex.end();
-        let pattern = pattern?;
-        if let Err(why) = regex::bytes::RegexBuilder::new(&pattern.value).size_limit(1 << 20).build() {
+        let (Some(pattern), Some(substitution)) = (pattern, substitution) else {
+            regex.missing("match");
+            return None;
+        };
+        if let Err(why) = re2::check(&pattern.value) {
             let words = format!("`{}` is not a regular expression: {why}", pattern.value);
             regex.sink.add(Problem::new(Code::Regex, pattern.place, words));
             return None;
         }
-        Some((pattern, substitution.map(|text| text.value).unwrap_or_default()))
+        Some((pattern, substitution.value))
     });
-    if uri.is_some() && regex.is_some() {
+    if uri.is_some() && written.has("uriRegexRewrite") {
         let words = "`uri` and `uriRegexRewrite` exclude each other";
         written.sink.add(written.problem(Code::Conflict, "uriRegexRewrite", words));
     }
@@ -418,51 +421,13 @@ fn rewrite(written: &Object<'_>) -> Rewrite {
     Rewrite { uri, authority, regex }
 }
 
-fn headers(written: &Object<'_>) -> Headers {
-    let side = |name| {
-        written.object(name).map_or_else(Operations::default, |side| {
-            let out = Operations {
-                set: operations(&side, "set"),
-                add: operations(&side, "add"),
-                remove: side.texts("remove").into_iter().map(|name| name.value.to_ascii_lowercase()).collect(),
-            };
-            side.end();
-            out
-        })
-    };
-    let out = Headers { request: side("request"), response: side("response") };
-    written.end();
-    out
-}
-
-fn operations(side: &Object<'_>, verb: &'static str) -> Vec<(String, String)> {
-    let mut out = Vec::new();
-    for (key, node) in side.map(verb) {
-        let Some(value) = text(node, verb, side.sink) else { continue };
-        let name = key.text.to_ascii_lowercase();
-        let token =
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&b));
-        let clean = !value.value.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-        let pseudo = name.starts_with(':') && name != ":authority";
-        if !token || !clean || pseudo {
-            let words = format!("`{}` is not a header that can be written", key.text);
-            side.sink.add(Problem::new(Code::Value, side.sink.place(key.line, key.column), words));
-            continue;
-        }
-        out.push((name, value.value.replace("%%", "%")));
-    }
-    // As istiod writes them: by name.
-    out.sort();
-    out
-}
-
 fn read_fault(fault: &Object<'_>) {
     if !fault.has("delay") && !fault.has("abort") {
         let words = "`fault` needs `delay` or `abort`";
         fault.sink.add(Problem::new(Code::Missing, fault.place(), words));
     }
     if let Some(delay) = fault.object("delay") {
-        delay.duration("fixedDelay", LEAST);
+        delay.duration("fixedDelay", Duration::from_millis(1));
         read_percentage(&delay);
         if delay.has("exponentialDelay") {
             delay.sink.add(delay.problem(Code::Value, "exponentialDelay", "`exponentialDelay` is not supported"));

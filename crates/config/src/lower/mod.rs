@@ -24,9 +24,11 @@ use crate::kind::destination_rule::{DestinationRule, destination_rule};
 use crate::kind::gateway::{Gateway, gateway};
 use crate::kind::mesh::{Mesh, mesh};
 use crate::kind::service_entry::{Resolution, ServiceEntry, Workload, service_entry, workload};
+use crate::kind::sidecar::{Sidecar, sidecar};
 use crate::kind::virtual_service::{VirtualService, virtual_service};
-use crate::meta::{self, Document, Use};
+use crate::meta::{self, Body, Document, Use};
 use crate::problem::{Code, Problem};
+use crate::schema;
 use crate::yaml::{self, Node, Value};
 use clusters::Clusters;
 use std::collections::HashMap;
@@ -42,6 +44,7 @@ pub struct Words {
     pub entries: Vec<ServiceEntry>,
     pub workloads: Vec<Workload>,
     pub gateways: Vec<Gateway>,
+    pub sidecars: Vec<Sidecar>,
     pub mesh: Option<Mesh>,
     seen: HashMap<(&'static str, String, String), Place>,
 }
@@ -79,9 +82,11 @@ fn build(bundle: &Bundle, lints: Lints) -> (Plan, Vec<Problem>) {
     }
     let plan = lower(words, bundle, &kept, &mut problems);
     problems.sort_by(|a, b| {
-        (&a.place.file, a.place.line, a.place.column).cmp(&(&b.place.file, b.place.line, b.place.column))
+        let key = |of: &Problem| (of.place.line, of.place.column, of.code);
+        a.place.file.cmp(&b.place.file).then_with(|| key(a).cmp(&key(b))).then_with(|| a.words.cmp(&b.words))
     });
-    problems.dedup();
+    // The schema and the reader of a kind can find the same fault.
+    problems.dedup_by(|a, b| (a.code, &a.place, &a.words) == (b.code, &b.place, &b.words));
     (plan, problems)
 }
 
@@ -132,18 +137,23 @@ impl Words {
                 sink.add(Problem::new(Code::Bounds, document.place.clone(), "lists are nested too deeply"));
                 return;
             }
-            Use::Later | Use::LaterSecurity => return later(document, sink),
             _ => {}
         }
-        for name in ["spec", "status"] {
-            body.node(name);
-        }
-        body.end();
         if self.is_duplicate(document, sink) {
             return;
         }
         let empty = Node { line: document.place.line, column: document.place.column, value: Value::Map(Vec::new()) };
-        let spec = body.node("spec").unwrap_or(&empty);
+        let spec = match document.kind.body {
+            Body::Spec => {
+                body.without_effect(&["spec", "status"]);
+                body.end();
+                body.node("spec").unwrap_or(&empty)
+            }
+            Body::Flat => body.whole(),
+        };
+        if let Some(schema) = schema::find(document.kind.group, document.kind.name) {
+            schema::check(schema, spec, sink);
+        }
         if let Some(spec) = Object::of(spec, document.kind.name, sink) {
             self.take_spec(document, &spec);
         }
@@ -156,11 +166,12 @@ impl Words {
             Use::DestinationRule => self.rules.extend(destination_rule(spec, namespace, name)),
             Use::ServiceEntry => self.entries.push(service_entry(spec, namespace)),
             Use::WorkloadEntry => {
-                let read = workload(spec, namespace, Resolution::Static);
+                let read = workload(spec, namespace, Resolution::None);
                 let labels = |own: Workload| Workload { labels: [own.labels, document.labels.clone()].concat(), ..own };
                 self.workloads.extend(read.map(|own| Workload { name: name.clone(), ..labels(own) }));
             }
-            Use::Gateway => self.gateways.push(gateway(spec, namespace, name)),
+            Use::Gateway => self.gateways.push(gateway(spec, document)),
+            Use::Sidecar => self.sidecars.push(sidecar(spec, namespace)),
             Use::Mesh => match &self.mesh {
                 None => self.mesh = Some(mesh(spec)),
                 Some(first) => {
@@ -168,7 +179,11 @@ impl Words {
                     spec.sink.add(Problem::new(Code::DuplicateResource, document.place.clone(), words));
                 }
             },
-            Use::List | Use::Later | Use::LaterSecurity => {}
+            Use::Later | Use::LaterSecurity => {
+                (document.kind.check)(spec, document);
+                later(document, spec.sink);
+            }
+            Use::List => {}
         }
     }
 

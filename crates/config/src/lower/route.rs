@@ -3,10 +3,11 @@
 use super::clusters::{Clusters, Nowhere};
 use super::timeout;
 use crate::decode::At;
-use crate::kind::virtual_service::{
-    Action as Words, Headers, HttpMatch, HttpRule, Operations, StringMatch, VirtualService, Weighted, compile_regex,
-};
+use crate::kind::headers::{Headers, Operations};
+use crate::kind::http_match::{HttpMatch, StringMatch};
+use crate::kind::virtual_service::{Action as Words, HttpRule, VirtualService, Weighted};
 use crate::problem::{Code, Problem};
+use crate::re2;
 use std::sync::Arc;
 use weir_policy::route::{
     Action, Case, Destination, Direct, Edits, Forward, HeaderEdits, HeaderMatch, Match, Pattern, QueryMatch, Redirect,
@@ -51,7 +52,7 @@ fn forward(
     let total_weight = destinations.iter().map(|one| one.weight).sum::<u64>().max(1);
     let rewrite = rule.rewrite.as_ref().and_then(|rewrite| match (&rewrite.uri, &rewrite.regex) {
         (_, Some((pattern, substitution))) => Some(Rewrite::Regex {
-            pattern: regex::bytes::Regex::new(&pattern.value).ok()?,
+            pattern: re2::search(&pattern.value).ok()?,
             substitution: groups(substitution).into(),
         }),
         (Some(uri), None) => Some(Rewrite::Prefix(uri.as_str().into())),
@@ -231,7 +232,7 @@ fn pattern(found: &StringMatch, case: Case) -> Option<Pattern> {
         StringMatch::Prefix(text) => Some(Pattern::Prefix(text.as_bytes().into())),
         StringMatch::Regex(text) => {
             let text = if case == Case::Ignored { format!("(?i){text}") } else { text.clone() };
-            compile_regex(&text).ok().map(Pattern::Regex)
+            re2::whole(&text).ok().map(Pattern::Regex)
         }
     }
 }
