@@ -173,9 +173,7 @@ fn http_rule(rule: &Object<'_>, role: Role) -> HttpRule {
     let retries = rule.object("retries").map(|written| route_retries(&written));
     let headers = rule.object("headers").map(|written| headers(&written)).unwrap_or_default();
     let rewrite = rule.object("rewrite").map(|written| rewrite(&written));
-    if let (Some(rewrite), Some(_)) = (&rewrite, rule.object("headers")) {
-        one_authority(rule, rewrite.authority.as_ref(), &headers);
-    }
+    one_authority(rule, rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref()), &headers);
     let action = action(rule, role);
     if let Some(fault) = rule.object("fault") {
         read_fault(&fault);
