@@ -13,6 +13,8 @@ import sys
 import run
 
 HERE = pathlib.Path(__file__).parent
+# The given scenarios, and those we added.
+FOLDERS = [HERE / "scenarios", HERE / "scenarios-own"]
 
 
 def later():
@@ -29,12 +31,15 @@ async def main():
     parser.add_argument("--live", action="store_true")
     options = parser.parse_args()
     options.recorded, options.oracle_only, options.repeat = not options.live, False, 1
-    scenarios = run.load(HERE / "scenarios", options.only)
+    scenarios, every, recorded = {}, {}, {}
+    for folder in FOLDERS:
+        scenarios |= run.load(folder, options.only)
+        every |= run.load(folder, "")
+        recorded |= json.loads((folder / "observed.json").read_text())
     postponed = later()
-    unknown = set(postponed) - set(run.load(HERE / "scenarios", ""))
+    unknown = set(postponed) - set(every)
     if unknown:
         raise SystemExit(f"later.txt names scenarios that do not exist: {sorted(unknown)}")
-    recorded = json.loads((HERE / "scenarios" / "observed.json").read_text())
     expected = {name: scenario for name, scenario in scenarios.items() if name not in postponed}
     slots, failed, total = asyncio.Semaphore(options.jobs), [], 0
 
