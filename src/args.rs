@@ -54,6 +54,9 @@ pub(crate) struct Run {
     /// Event loops [default: the cores of this process, by its cgroup too]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
+    /// Memory beyond which work is refused, in bytes or like 128Mi [default: the limit of the cgroup]
+    #[arg(long, value_parser = size, value_name = "SIZE")]
+    pub(crate) memory_limit: Option<u64>,
     /// The name of this workload, in metrics
     #[arg(long, default_value = "")]
     pub(crate) name: String,
@@ -204,6 +207,14 @@ fn code(text: &str) -> Result<weir_config::Code, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     weir_config::duration::parse(text).ok_or_else(|| "write it like 500ms, 30s or 2m".to_owned())
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let units = [("Ki", 10), ("Mi", 20), ("Gi", 30), ("", 0)];
+    let (digits, shift) =
+        units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift))).unwrap_or((text, &0));
+    let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift)).filter(|bytes| *bytes > 0);
+    bytes.ok_or_else(|| "write it like 134217728, 64Mi or 1Gi".to_owned())
 }
 
 #[cfg(test)]

@@ -19,12 +19,20 @@ pub(crate) fn cores() -> usize {
     quota(Path::new("/")).map_or(cores, |quota| cores.min(quota.ceil() as usize)).max(1)
 }
 
-/// Raises the limit of open files as far as we may, and says what there is to use.
-pub(crate) fn ceilings() -> Ceilings {
+/// Raises the limit of open files as far as we may, and says what there is to use; of memory, `wanted` at most.
+pub(crate) fn ceilings(wanted: Option<u64>) -> Ceilings {
     let files = getrlimit(Resource::Nofile);
     // A refusal leaves the limit as it was, and the ceiling says so.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum });
-    Ceilings { descriptors: getrlimit(Resource::Nofile).current, ..memory(Path::new("/")) }
+    let group = memory(Path::new("/"));
+    let descriptors = getrlimit(Resource::Nofile).current;
+    match wanted {
+        // A limit of our own is one on what we use ourselves.
+        Some(bytes) if group.memory.is_none_or(|limit| bytes < limit) => {
+            Ceilings { memory: Some(bytes), descriptors, ..Ceilings::default() }
+        }
+        _ => Ceilings { descriptors, ..group },
+    }
 }
 
 /// The folders of this process's group for a controller of version 1, or `None` for version 2; innermost first.

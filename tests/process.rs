@@ -5,37 +5,13 @@
 
 mod common;
 
-use common::{Backend, Client, Weir, eventually, folder, free_port, service_entry, signal};
+use common::{Backend, Client, Weir, eventually, folder, free_port, gateway, service_entry, signal};
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
-
-fn gateway(port: u16) -> String {
-    format!(
-        "---
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{ name: edge }}
-spec:
-  servers:
-  - port: {{ number: {port}, name: http, protocol: HTTP }}
-    bind: 127.0.0.1
-    hosts: [\"*\"]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{ name: edge }}
-spec:
-  hosts: [\"*\"]
-  gateways: [edge]
-  http:
-  - route: [{{ destination: {{ host: app.test }} }}]
-"
-    )
-}
 
 fn get(address: std::net::SocketAddr) -> u16 {
     Client::open(address).get("app.test", "/").expect("an answer").status

@@ -89,7 +89,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         name: args.name.clone(),
         namespace: args.documents.namespace.clone(),
         seed: seed(),
-        ceilings: machine::ceilings(),
+        ceilings: machine::ceilings(args.memory_limit),
     };
     let handle = weir_proxy::start(options, begun.plan, &mut handed).map_err(|why| NotNow(why.to_string()))?;
     let addresses: Vec<_> = handle.outbound().into_iter().chain(handle.gateways()).collect();

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::expect_used, clippy::disallowed_methods, reason = "for tests")]
 
+pub(crate) mod recorder;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -35,6 +37,61 @@ spec:
 ",
         name = host.replace('.', "-")
     )
+}
+
+/// A Gateway on loopback whose every host leads to `app.test`.
+pub(crate) fn gateway(port: u16) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{ name: edge }}
+spec:
+  servers:
+  - port: {{ number: {port}, name: http, protocol: HTTP }}
+    bind: 127.0.0.1
+    hosts: [\"*\"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: edge }}
+spec:
+  hosts: [\"*\"]
+  gateways: [edge]
+  http:
+  - route: [{{ destination: {{ host: app.test }} }}]
+"
+    )
+}
+
+/// `Mesh.spec.limits`, as a document.
+pub(crate) fn limits(written: &str) -> String {
+    format!(
+        "---\napiVersion: weir.dev/v1alpha1\nkind: Mesh\nmetadata: {{ name: mesh }}\nspec: {{ limits: {{ {written} }} }}\n"
+    )
+}
+
+/// A weir with both doors open to one backend.
+pub(crate) struct Doors {
+    pub(crate) weir: Weir,
+    pub(crate) edge: SocketAddr,
+}
+
+impl Doors {
+    pub(crate) fn open(backend: u16, more: &str) -> Self {
+        Self::open_with(backend, more, &[])
+    }
+
+    pub(crate) fn open_with(backend: u16, more: &str, arguments: &[&str]) -> Self {
+        let port = free_port();
+        let mesh = service_entry("app.test", backend) + &gateway(port) + more;
+        Self { weir: Weir::start(&mesh, arguments), edge: ([127, 0, 0, 1], port).into() }
+    }
+
+    /// The outbound listener, and the Gateway's.
+    pub(crate) fn both(&self) -> [SocketAddr; 2] {
+        [self.weir.outbound, self.edge]
+    }
 }
 
 /// A backend that answers `ok` to everything.

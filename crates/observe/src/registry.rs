@@ -32,9 +32,9 @@ pub enum Limit {
     ConnectionIdle,
     /// A body that was not kept for a retry, because the process keeps enough already.
     ReplayMemory,
-    /// A request that was refused because memory or descriptors are short.
+    /// A request that was refused because memory is short.
     Overloaded,
-    /// Memory or descriptors became short: no connection is accepted for a while.
+    /// Memory became short: no connection is accepted for a while.
     Pressure,
 }
 

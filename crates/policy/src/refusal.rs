@@ -38,7 +38,7 @@ pub enum Refusal {
     Idle,
     /// The client sent its body too slowly.
     SlowBody,
-    /// Memory or descriptors are short.
+    /// Memory is short.
     Overloaded,
     /// The client's upload was malformed or broke off.
     Upload,

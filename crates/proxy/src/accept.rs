@@ -4,7 +4,7 @@
 //!   queue ─► pressure? ──yes──► let them wait in the kernel's queue
 //!              │ no
 //!            accept ──out of descriptors──► give the reserve up, refuse one, take the reserve back, pause
-//!              └─► over limits.connections? ──yes──► refuse
+//!              └─► descriptors short, or over limits.connections? ──yes──► refuse
 //!                     └─► this worker, or the emptiest when this one is crowded
 //!   told to close: takes what the queue still holds, then closes
 //! ```
@@ -95,6 +95,9 @@ async fn accept_until(worker: &Rc<Worker>, door: Door, socket: TcpListener, clos
 }
 
 fn arrive(worker: &Rc<Worker>, arrival: Arrival) {
+    if worker.mesh.pressure.refuses(&arrival.stream) {
+        return worker.mesh.registry.refused_connection("descriptors");
+    }
     let limit = worker.live().plan.settings.limits.connections;
     // Counted before it is compared, so that two workers cannot both take the last place.
     if worker.mesh.connections.fetch_add(1, Ordering::Relaxed) >= limit {

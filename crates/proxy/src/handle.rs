@@ -76,7 +76,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
     let compatibility = plan.settings.compatibility;
     let registry = Registry::new(Source { workload: options.name.clone(), namespace: options.namespace.clone() });
     registry.show_code_class(compatibility == Compatibility::Weir);
-    let mesh = Arc::new(Mesh::new(Clock::new(), registry, workers));
+    let mesh = Arc::new(Mesh::new(Clock::new(), registry, workers, &options.ceilings));
     let outbound = options.outbound.map(|address| listen::bind(address, "outbound", workers, handed)).transpose()?;
     let mut gateways = HashMap::new();
     for gateway in &plan.gateways {

@@ -8,7 +8,7 @@
 //! Does not: reach the workers (`handle` does).
 
 use crate::clock::Clock;
-use crate::pressure::Pressure;
+use crate::pressure::{Ceilings, Pressure};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -76,12 +76,12 @@ struct Cells {
 }
 
 impl Mesh {
-    pub(crate) fn new(clock: Clock, registry: Registry, workers: usize) -> Self {
+    pub(crate) fn new(clock: Clock, registry: Registry, workers: usize, ceilings: &Ceilings) -> Self {
         Self {
             clock,
             registry,
             leaving: AtomicBool::new(false),
-            pressure: Pressure::default(),
+            pressure: Pressure::new(ceilings),
             connections: AtomicU32::new(0),
             listening: AtomicU32::new(0),
             replay: AtomicU64::new(0),

@@ -1,12 +1,15 @@
-//! Is memory or are descriptors running out? Looked at by a thread of its own, ten times a second.
+//! Is memory or are descriptors running out?
 //!
 //! ```text
-//!   share of the limit:   0 ──────── 90 % ──────────── 95 % ────── 100 %
-//!                           serve     accept no more     and refuse new requests (503, OM)
+//!   memory, looked at ten times a second:   0 ────── 90 % ──────────── 95 % ────── 100 %
+//!                                             serve   accept no more     and refuse new requests (503, OM)
+//!   descriptors, at each accept:            0 ────── 90 % ──────────────────────── 100 %
+//!                                             serve   refuse connections; what is left is for upstreams and admin
 //! ```
 //! Requests under way are finished: they free what is short. Does not: know where the limits come from.
 
 use crate::mesh::Mesh;
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -29,9 +32,14 @@ pub struct Ceilings {
     pub descriptors: Option<u64>,
 }
 
-/// How short something is; read by every worker, written by the thread.
-#[derive(Default, Debug)]
-pub(crate) struct Pressure(AtomicU8);
+/// How short something is; read by every worker.
+#[derive(Debug)]
+pub(crate) struct Pressure {
+    /// Of memory; written by the thread.
+    level: AtomicU8,
+    /// The first descriptor that no client may have.
+    reserved: u64,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Level {
@@ -41,12 +49,22 @@ enum Level {
 }
 
 impl Pressure {
+    pub(crate) fn new(ceilings: &Ceilings) -> Self {
+        let share = |limit: u64| limit.saturating_sub(limit / 10);
+        Self { level: AtomicU8::new(Level::Low as u8), reserved: ceilings.descriptors.map_or(u64::MAX, share) }
+    }
+
+    /// The kernel gives the lowest free number, so a high one says that all below it are in use.
+    pub(crate) fn refuses(&self, descriptor: &impl AsRawFd) -> bool {
+        u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number >= self.reserved)
+    }
+
     pub(crate) fn stops_accepting(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= Level::Accepting as u8
+        self.level.load(Ordering::Relaxed) >= Level::Accepting as u8
     }
 
     pub(crate) fn sheds(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= Level::Shedding as u8
+        self.level.load(Ordering::Relaxed) >= Level::Shedding as u8
     }
 }
 
@@ -61,13 +79,13 @@ fn level(used: u64, limit: Option<u64>) -> Level {
 
 /// Watches as long as the mesh lives.
 pub(crate) fn watch(mesh: Weak<Mesh>, ceilings: Ceilings) -> std::io::Result<()> {
-    if ceilings.memory.is_none() && ceilings.descriptors.is_none() {
+    if ceilings.memory.is_none() {
         return Ok(());
     }
     std::thread::Builder::new().name("pressure".into()).spawn(move || {
         while let Some(mesh) = mesh.upgrade() {
-            let found = look(&mesh, &ceilings);
-            let before = mesh.pressure.0.swap(found as u8, Ordering::Relaxed);
+            let found = level(memory(&ceilings), ceilings.memory);
+            let before = mesh.pressure.level.swap(found as u8, Ordering::Relaxed);
             if before < Level::Accepting as u8 && found >= Level::Accepting {
                 mesh.registry.limited(weir_observe::Limit::Pressure);
             }
@@ -76,20 +94,6 @@ pub(crate) fn watch(mesh: Weak<Mesh>, ceilings: Ceilings) -> std::io::Result<()>
         }
     })?;
     Ok(())
-}
-
-fn look(mesh: &Mesh, ceilings: &Ceilings) -> Level {
-    let memory = ceilings.memory.map_or(Level::Low, |limit| level(memory(ceilings), Some(limit)));
-    // Counting descriptors costs as much as there are; few clients cannot use many.
-    let clients = u64::from(mesh.connections.load(Ordering::Relaxed));
-    let many = ceilings.descriptors.is_some_and(|limit| clients > limit / 4);
-    let descriptors = if many { level(descriptors(), ceilings.descriptors) } else { Level::Low };
-    memory.max(descriptors)
-}
-
-fn descriptors() -> u64 {
-    // Without /proc nothing can be said.
-    std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64)
 }
 
 /// Bytes that count against the limit and cannot be had back by dropping file caches.
@@ -137,6 +141,5 @@ mod tests {
     #[test]
     fn this_process_uses_something() {
         assert!(resident() > 100_000);
-        assert!(descriptors() > 2);
     }
 }

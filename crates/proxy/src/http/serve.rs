@@ -33,6 +33,8 @@ pub(crate) struct Client {
     pub(crate) door: Door,
     pub(crate) alarm: Alarm,
     pub(crate) clock: Clock,
+    /// When it came, until its first head is read: the first head's time counts from there.
+    opened: Option<Time>,
 }
 
 /// How a stretch of activity ended.
@@ -45,11 +47,11 @@ enum After {
 
 /// Serves a client until either side ends the connection.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, peer: SocketAddr, door: Door) {
-    let mut client = Client { stream, peer, door, alarm: Alarm::default(), clock: worker.mesh.clock };
-    let mut first = true;
+    let mut client =
+        Client { stream, peer, door, alarm: Alarm::default(), clock: worker.mesh.clock, opened: Some(worker.now()) };
     loop {
         let since = worker.now();
-        let fresh = std::mem::take(&mut first) && head_limits(&worker, &client).1.is_some();
+        let fresh = client.opened.is_some() && head_limits(&worker, &client).1.is_some();
         worker.mark(place.key, if fresh { Activity::Fresh { since } } else { Activity::Idle { since } });
         if poll_fn(|cx| client.stream.poll_read_ready(cx)).await.is_err() {
             return;
@@ -137,10 +139,10 @@ enum Arrived {
 /// Reads until a request head is complete; behind it, what came along is moved to `rest`.
 async fn read_head(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -> Arrived {
     let (limits, deadline) = head_limits(worker, client);
-    let Client { stream, alarm, .. } = client;
+    let Client { stream, alarm, opened, .. } = client;
     let Scratch { head, rest, request, .. } = scratch;
     request.restart();
-    let mut begun: Option<Time> = (!head.is_empty()).then(|| worker.now());
+    let mut begun: Option<Time> = opened.take().or_else(|| (!head.is_empty()).then(|| worker.now()));
     poll_fn(|cx| {
         loop {
             if !head.is_empty() {

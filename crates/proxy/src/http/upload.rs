@@ -184,6 +184,8 @@ impl Upload {
         } else {
             self.lost = true;
             self.forget(kept);
+            // As large as it has become, its storage is worth more elsewhere.
+            *kept = Vec::new();
         }
     }
 

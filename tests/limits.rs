@@ -1,0 +1,408 @@
+//! Limits (reliability cases LIM): each ends what goes beyond it, when it should, with its word in a metric, and
+//! nobody else suffers.
+//!
+//! Small numbers by default; `make soak` runs a thousand slow clients and a gigabyte each way.
+
+#![allow(clippy::expect_used, reason = "this is a test")]
+#![allow(clippy::disallowed_methods, reason = "a test against a real process needs deadlines in real time")]
+
+mod common;
+
+use common::recorder::Recorder;
+use common::{Backend, Client, Doors, Weir, eventually, folder, limits, service_entry};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use weir_ledger::{Faults, Load};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn long() -> bool {
+    std::env::var_os("WEIR_SOAK").is_some()
+}
+
+fn of<T>(short: T, soak: T) -> T {
+    if long() { soak } else { short }
+}
+
+fn limited(weir: &Weir, word: &str) -> u64 {
+    weir.metric(&format!("weir_limited_total{{limit=\"{word}\"}}"))
+}
+
+/// Clients that each send one byte per second after `front`; when each was ended.
+fn trickle(to: SocketAddr, front: &str, count: usize, patience: Duration) -> Vec<Duration> {
+    let began = Instant::now();
+    let open = |_| {
+        let mut stream = TcpStream::connect(to).expect("connected");
+        stream.write_all(front.as_bytes()).expect("written");
+        stream.set_nonblocking(true).expect("set");
+        (stream, Instant::now(), None)
+    };
+    let mut clients: Vec<(TcpStream, Instant, Option<Duration>)> = (0..count).map(open).collect();
+    let mut next = Instant::now() + SECOND;
+    while clients.iter().any(|(.., ended)| ended.is_none()) && began.elapsed() < patience {
+        let byte = next <= Instant::now();
+        for (stream, since, ended) in clients.iter_mut().filter(|(.., ended)| ended.is_none()) {
+            if byte {
+                let _ = stream.write(b"a");
+            }
+            let mut bytes = [0; 1024];
+            match stream.read(&mut bytes) {
+                Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => {}
+                _ => *ended = Some(since.elapsed()),
+            }
+        }
+        if byte {
+            next += SECOND;
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    clients.into_iter().map(|(.., ended)| ended.expect("ended within the patience")).collect()
+}
+
+fn each_about(ends: &[Duration], limit: Duration) {
+    let (first, last) = (ends.iter().min().expect("some"), ends.iter().max().expect("some"));
+    assert!(
+        *first + SECOND >= limit && *last <= limit + SECOND,
+        "limit {limit:?}, ended between {first:?} and {last:?}"
+    );
+    if long() {
+        eprintln!("soak: {} slow clients, limit {limit:?}: ended between {first:?} and {last:?}", ends.len());
+    }
+}
+
+#[test]
+fn lim_01_slow_clients_are_ended_at_their_limit_and_good_ones_do_not_suffer() {
+    let backend = weir_ledger::Backend::start(Faults::default()).expect("a backend");
+    let (head, body) = (of(2, 10), of(3, 12));
+    let written = limits(&format!("headTimeout: {head}s, bodyTimeout: {body}s"));
+    let doors = Doors::open_with(backend.port, &written, &["--workers", "2"]);
+    let good = |seconds: u64| {
+        let load = Load {
+            to: doors.edge,
+            host: "app.test".to_owned(),
+            clients: 4,
+            rate: Some(400),
+            kept: 100,
+            requests: None,
+        };
+        let running = load.start();
+        let book = std::sync::Arc::clone(&running.book);
+        eventually("requests go on", || running.book.counts().answered() > 200 * seconds);
+        (running, book)
+    };
+    let (running, quiet) = good(of(1, 8));
+    assert_eq!(running.finish().failed(), 0);
+    let (running, loud) = good(0);
+    let count = of(20, 1_000);
+    let (heads, bodies) = std::thread::scope(|scope| {
+        let heads = scope.spawn(|| trickle(doors.edge, "GET / HTTP/1.1\r\nX: ", count, SECOND * 40));
+        let front = "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 100000\r\n\r\n";
+        let bodies = scope.spawn(|| trickle(doors.edge, front, count, SECOND * 40));
+        (heads.join().expect("no panic"), bodies.join().expect("no panic"))
+    });
+    each_about(&heads, Duration::from_secs(head));
+    each_about(&bodies, Duration::from_secs(body));
+    let counts = running.finish();
+    assert_eq!(counts.failed(), 0, "{counts:?}");
+    let (before, during) = (quiet.quantile(0.99), loud.quantile(0.99));
+    if long() {
+        eprintln!("soak: p99 of good clients {before} us alone, {during} us beside {} slow ones", 2 * count);
+        assert!(during <= 2 * before.max(500), "{before} -> {during}");
+    }
+    assert_eq!(doors.weir.metric("weir_malformed_requests_total{reason=\"head_timeout\"}"), count as u64);
+    assert_eq!(limited(&doors.weir, "slow_body"), count as u64);
+}
+
+#[test]
+fn lim_01_a_slow_body_is_told_so() {
+    let backend = Recorder::start();
+    let doors = Doors::open(backend.port, &limits("bodyTimeout: 300ms"));
+    let mut client = Client::open(doors.edge);
+    let reply = client.raw(b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 10\r\n\r\nabc").expect("an answer");
+    assert_eq!((reply.status, reply.header("x-weir-reason")), (408, Some("slow_body")));
+    assert!(client.is_closed());
+    // Inside the mesh nobody is in a hurry: only the upstream's and the route's limits hold.
+    let mut patient = Client::open(doors.weir.outbound);
+    patient.stream().write_all(b"POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 3\r\n\r\na").expect("written");
+    assert_eq!(trickle(doors.edge, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n", 1, SECOND * 9).len(), 1);
+    assert_eq!(patient.raw(b"bc").expect("an answer").status, 200);
+}
+
+#[test]
+fn lim_01_a_client_that_sends_nothing_is_ended_too() {
+    let backend = Recorder::start();
+    let doors = Doors::open(backend.port, &limits("headTimeout: 1s"));
+    each_about(&trickle(doors.edge, "", 1, SECOND * 9), SECOND);
+    let began = Instant::now();
+    assert!(Client::open(doors.edge).is_closed());
+    assert!(began.elapsed() >= Duration::from_millis(900) && began.elapsed() <= SECOND * 2, "{:?}", began.elapsed());
+}
+
+#[test]
+fn lim_02_a_slow_reader_is_ended() {
+    let (port, _) = fountain(64 << 20);
+    let doors = Doors::open(port, &limits("bodyTimeout: 1s"));
+    let mut stream = TcpStream::connect(doors.edge).expect("connected");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").expect("written");
+    eventually("it is ended", || limited(&doors.weir, "slow_reader") == 1);
+    eventually("it is gone", || doors.weir.connections() == 0);
+    let mut all = Vec::new();
+    assert!(stream.read_to_end(&mut all).is_err() || all.len() < 64 << 20, "not all of it");
+}
+
+#[test]
+fn lim_03_connections_beyond_the_cap_are_refused_and_all_places_come_back() {
+    const MOST: usize = 50;
+    let backend = Backend::start();
+    let doors = Doors::open_with(backend.port, &limits(&format!("connections: {MOST}")), &["--workers", "2"]);
+    for round in 1..=3 {
+        let mut served: Vec<Client> = Vec::new();
+        let mut refused = 0;
+        for _ in 0..MOST + 100 {
+            let mut client = Client::open(doors.both()[served.len() % 2]);
+            match client.get("app.test", "/") {
+                Some(reply) => {
+                    assert_eq!(reply.status, 200);
+                    served.push(client);
+                }
+                None => refused += 1,
+            }
+        }
+        assert_eq!((served.len(), refused), (MOST, 100));
+        // Whoever is in stays in, and the admin address answers.
+        assert!(served.iter_mut().all(|client| client.get("app.test", "/").is_some_and(|reply| reply.status == 200)));
+        let counted = doors.weir.metric("weir_connections_refused_total{reason=\"connection_limit\"}");
+        assert_eq!(counted, 100 * round);
+        assert_eq!(doors.weir.connections(), MOST as u64);
+        drop(served);
+        eventually("all places are free", || doors.weir.connections() == 0);
+    }
+}
+
+#[test]
+fn lim_04_out_of_descriptors_the_rest_goes_on() {
+    let backend = Backend::start();
+    // A small limit, hard, so that it cannot be raised.
+    let weir = Weir::start_with(&service_entry("app.test", backend.port), &["--workers", "1"], |command| {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+        let said = std::fs::File::create(folder().join("stderr")).expect("a file");
+        *command = Command::new("sh");
+        command.args(["-c", "ulimit -n 80; exec \"$0\" \"$@\""]).arg(program).args(arguments).stderr(said);
+    });
+    let mut kept = Client::open(weir.outbound);
+    assert_eq!(kept.get("app.test", "/").expect("an answer").status, 200);
+    let crowd: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(weir.outbound).expect("queued")).collect();
+    // The admin address answers all the while: some descriptors are no client's.
+    let refused = || weir.metric("weir_connections_refused_total{reason=\"descriptors\"}");
+    eventually("the rest is refused", || refused() > 60);
+    for _ in 0..20 {
+        assert_eq!(kept.get("app.test", "/").expect("an answer").status, 200, "existing traffic");
+    }
+    drop(crowd);
+    eventually("new clients are served again", || {
+        Client::try_open(weir.outbound)
+            .and_then(|mut client| client.get("app.test", "/"))
+            .is_some_and(|it| it.status == 200)
+    });
+}
+
+#[test]
+fn lim_04_out_of_memory_new_requests_are_refused_and_said_so() {
+    let backend = Backend::start();
+    let weir = Weir::start(&service_entry("app.test", backend.port), &["--workers", "1", "--memory-limit", "64Mi"]);
+    assert_eq!(Client::open(weir.outbound).get("app.test", "/").expect("an answer").status, 200);
+    drop(weir);
+    // Connections that were there before it became short: here, one that came before the first look.
+    let weir = Weir::start(&service_entry("app.test", backend.port), &["--workers", "1", "--memory-limit", "4Ki"]);
+    eventually("memory is short", || limited(&weir, "pressure") == 1);
+    let mut client = Client::open(weir.outbound);
+    client.stream().set_read_timeout(Some(Duration::from_millis(300))).expect("set");
+    assert!(client.get("app.test", "/").is_none(), "nothing is accepted");
+}
+
+/// A backend whose answer to anything is `size` bytes of a pattern; and the pattern's checksum.
+fn fountain(size: usize) -> (u16, u64) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let block = pattern();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let block = block.clone();
+            std::thread::spawn(move || {
+                let _ = stream.read(&mut [0; 4096]);
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\n");
+                let _ = stream.write_all(head.as_bytes());
+                for _ in 0..size / block.len() {
+                    if stream.write_all(&block).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    (port, checksum(&pattern(), size))
+}
+
+fn pattern() -> Vec<u8> {
+    (0..1 << 20).map(|at: u32| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// Of `size` bytes of the pattern, block by block.
+fn checksum(block: &[u8], size: usize) -> u64 {
+    (0..size / block.len()).fold(1, |sum, _| block.iter().fold(sum, mix))
+}
+
+fn mix(sum: u64, byte: &u8) -> u64 {
+    (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+}
+
+#[test]
+fn lim_05_large_bodies_pass_a_slow_side_without_being_gathered() {
+    let size = of(32 << 20, 1 << 30);
+    let (port, expected) = fountain(size);
+    let doors = Doors::open(port, "");
+    Client::open(doors.edge).get("app.test", "/").expect("a first answer");
+    let before = doors.weir.resident();
+    let mut stream = TcpStream::connect(doors.edge).expect("connected");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").expect("written");
+    let (mut sum, mut seen, mut most, mut head) = (1, 0usize, 0, Vec::new());
+    let mut piece = vec![0; 1 << 20];
+    while seen < size {
+        let count = stream.read(&mut piece).expect("more");
+        assert!(count > 0, "ended after {seen}");
+        let mut data = &piece[..count];
+        if seen == 0 {
+            head.extend_from_slice(data);
+            let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            data = &head[end + 4..];
+        }
+        seen += data.len();
+        sum = data.iter().fold(sum, mix);
+        most = most.max(doors.weir.resident());
+    }
+    assert_eq!(sum, expected, "byte for byte");
+    let grown = most.saturating_sub(before);
+    // What is configured: 64 KiB each way and per direction of a connection.
+    assert!(grown <= 2 << 20, "{grown} bytes");
+    if long() {
+        eprintln!("soak: {size} bytes down, checksum equal, resident +{} KiB", grown >> 10);
+    }
+}
+
+#[test]
+fn lim_05_large_uploads_wait_for_a_slow_upstream() {
+    let size = of(32 << 20, 1 << 30);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let block = pattern();
+    let expected = checksum(&block, size);
+    let sink = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let (mut head, mut piece, mut sum, mut seen) = (Vec::new(), vec![0; 1 << 18], 1, 0);
+        while seen < size {
+            let count = stream.read(&mut piece).expect("more");
+            let mut data = &piece[..count];
+            if seen == 0 {
+                head.extend_from_slice(data);
+                let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+                data = &head[end + 4..];
+            }
+            seen += data.len();
+            sum = data.iter().fold(sum, mix);
+            std::thread::yield_now();
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").expect("written");
+        sum
+    });
+    let doors = Doors::open(port, "");
+    let before = doors.weir.resident();
+    let mut client = Client::open(doors.edge);
+    let head = format!("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {size}\r\n\r\n");
+    client.stream().write_all(head.as_bytes()).expect("written");
+    let mut most = 0;
+    for _ in 0..size / block.len() {
+        client.stream().write_all(&block).expect("written");
+        most = most.max(doors.weir.resident());
+    }
+    assert_eq!(client.reply().expect("an answer").status, 200);
+    assert_eq!(sink.join().expect("no panic"), expected, "byte for byte");
+    let grown = most.saturating_sub(before);
+    // Beside the buffers, the first MiB is kept for a retry, and was a smaller piece before it was a larger one.
+    assert!(grown <= 6 << 20, "{grown} bytes");
+    if long() {
+        eprintln!("soak: {size} bytes up, checksum equal, resident +{} KiB", grown >> 10);
+    }
+}
+
+#[test]
+fn lim_06_idle_streams_and_idle_connections_end() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let doors = Doors::open(port, &limits("streamIdle: 500ms, connectionIdle: 1s"));
+    let mut client = Client::open(doors.edge);
+    let reply = client.get("app.test", "/").expect("an answer");
+    assert_eq!((reply.status, reply.header("x-weir-reason")), (408, Some("stream_idle")));
+    assert_eq!(limited(&doors.weir, "stream_idle"), 1);
+    let mut idle = Client::open(doors.weir.outbound);
+    assert_eq!(idle.get("nowhere.test", "/").expect("an answer").status, 502);
+    assert!(idle.is_closed());
+    assert!(limited(&doors.weir, "connection_idle") >= 1);
+}
+
+#[test]
+fn lim_07_memory_for_replays_is_bounded() {
+    let backend = Recorder::start();
+    let retries = "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: app }
+spec:
+  hosts: [app.test]
+  http:
+  - retries: { attempts: 2, retryOn: 5xx }
+    route: [{ destination: { host: app.test } }]
+";
+    let doors = Doors::open(backend.port, &(limits("replayMemory: 64Ki") + retries));
+    let body = "x".repeat(200 * 1024);
+    let request = format!("PUT / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    assert_eq!(Client::open(doors.weir.outbound).raw(request.as_bytes()).expect("an answer").status, 200);
+    assert_eq!(limited(&doors.weir, "replay_memory"), 1);
+    assert!(backend.last().ends_with(&body));
+}
+
+#[test]
+fn lim_08_hostile_documents_and_admin_bodies_are_refused_quickly() {
+    let backend = Recorder::start();
+    let weir = Weir::start(&service_entry("app.test", backend.port), &[]);
+    let virtual_service = |matching: &str| {
+        format!(
+            "{}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{ name: v }}\nspec:\n  hosts: [app.test]\n  http:\n  - match: [{{ uri: {{ regex: \"{matching}\" }} }}]\n    route: [{{ destination: {{ host: app.test }} }}]\n",
+            service_entry("app.test", backend.port)
+        )
+    };
+    let nested = format!("spec: {}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let hostile = [virtual_service("((a{1000}){1000}){1000}"), virtual_service("(a+"), nested];
+    for documents in hostile {
+        weir.write(&documents);
+        let began = Instant::now();
+        assert_eq!(weir.admin("POST", "/api/v1/reload").status, 422, "{}", &documents[..80]);
+        assert!(began.elapsed() < SECOND * 5, "{:?}", began.elapsed());
+    }
+    // A pattern that backtracks elsewhere is matched in linear time here.
+    weir.write(&virtual_service("/(a+)+b"));
+    assert_eq!(weir.admin("POST", "/api/v1/reload").status, 200);
+    let began = Instant::now();
+    let path = format!("/{}", "a".repeat(30_000));
+    assert_eq!(Client::open(weir.outbound).get("app.test", &path).expect("an answer").status, 404);
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    let deep = "[".repeat(100_000);
+    let request =
+        format!("POST /api/v1/reload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\n\r\n{deep}", deep.len());
+    let mut client = Client::open(weir.admin);
+    let _ = client.stream().write_all(request.as_bytes());
+    assert!(client.reply().is_none_or(|reply| reply.status < 500));
+    assert_eq!(weir.admin("GET", "/ready").status, 200);
+}
