@@ -22,7 +22,7 @@
 pub mod outcome;
 pub mod rules;
 
-use crate::event::{Event, Ticket};
+use crate::event::{Event, Reply, Ticket};
 use crate::queue::Queue;
 use crate::trace::{Line, Naming};
 use crate::traffic::{Request, Sending, Traffic};
@@ -70,6 +70,21 @@ pub enum Act {
     Renew(Arc<Upstream>),
     Look,
 }
+
+/// A reply that is on its way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Coming {
+    pub at: Time,
+    pub reply: Reply,
+}
+
+struct Called<'a> {
+    at: Time,
+    tries: &'a [Try],
+}
+
+/// Nanoseconds of a millisecond.
+const MILLI: u64 = 1_000_000;
 
 #[derive(Clone, Debug)]
 struct Written {
@@ -162,27 +177,32 @@ impl Script {
         self.items.push(Item { at, act });
     }
 
-    /// What comes of try `number` (from 1) of call `call` (from 1).
-    pub fn outcome(&self, call: u64, number: u32) -> Option<Try> {
+    /// What comes of try `number` (from 1) of call `call` (from 1) that was sent at `sent`; `None`: nothing ever.
+    pub fn outcome(&self, call: u64, number: u32, sent: Time) -> Option<Coming> {
         let calls = self.items.iter().filter_map(|item| match &item.act {
-            Act::Call { tries, .. } => Some(tries),
+            Act::Call { tries, .. } => Some(Called { at: item.at, tries }),
             _ => None,
         });
-        let tries = calls.into_iter().nth(usize::try_from(call).ok()?.checked_sub(1)?)?;
-        tries.get(number.saturating_sub(1) as usize).or(tries.last()).copied()
+        let called = calls.into_iter().nth(usize::try_from(call).ok()?.checked_sub(1)?)?;
+        let planned = called.tries.get(number.saturating_sub(1) as usize).or(called.tries.last())?;
+        // On its call's own microsecond, also when it was sent on that of a call whose connection it got.
+        let own = Duration::from_nanos(called.at.nanos() % MILLI);
+        let earliest = sent + planned.after;
+        let early = Time::from_nanos(earliest.nanos() / MILLI * MILLI) + own;
+        let at = if early < earliest { early + Duration::from_nanos(MILLI) } else { early };
+        planned.reply.map(|reply| Coming { at, reply })
+    }
+
+    /// A request by the rules of this script.
+    pub fn request(&self, idempotency: Idempotency) -> Request {
+        let retry = self.rules.retry.clone().map(Arc::new);
+        Request { service: 0, retry, timeout: self.rules.timeout, idempotency, patience: None }
     }
 
     /// The world of this script, with all that is to happen in it.
     pub fn world(&self) -> World<Scripted> {
-        let request = |idempotency| Request {
-            service: 0,
-            retry: self.rules.retry.clone().map(Arc::new),
-            timeout: self.rules.timeout,
-            idempotency,
-            patience: None,
-        };
         let calls = self.items.iter().filter_map(|item| match item.act {
-            Act::Call { idempotency, .. } => Some(Sending { at: item.at, request: request(idempotency) }),
+            Act::Call { idempotency, .. } => Some(Sending { at: item.at, request: self.request(idempotency) }),
             _ => None,
         });
         let upstream = Arc::new(self.rules.upstream.clone());
@@ -242,9 +262,8 @@ pub struct Scripted {
 
 impl Servers for Scripted {
     fn send(&mut self, sent: &Sent, queue: &mut Queue<Event>) {
-        let planned = self.script.outcome(sent.call, sent.attempt.number);
-        if let Some(Try { after, reply: Some(reply) }) = planned {
-            queue.plan(queue.now() + after, Event::Reply(sent.ticket, reply));
+        if let Some(coming) = self.script.outcome(sent.call, sent.attempt.number, queue.now()) {
+            queue.plan(coming.at, Event::Reply(sent.ticket, coming.reply));
         }
     }
 

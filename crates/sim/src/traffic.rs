@@ -9,6 +9,7 @@
 
 use crate::latency::Latency;
 use std::sync::Arc;
+use weir_policy::call::Call;
 use weir_policy::retry::{self, Idempotency};
 use weir_policy::rng::Rng;
 use weir_policy::time::Time;
@@ -24,6 +25,13 @@ pub struct Request {
     pub idempotency: Idempotency,
     /// How long its client waits before it leaves; `None` = for ever.
     pub patience: Option<Latency>,
+}
+
+impl Request {
+    /// Its call, when it was received completely at `now`.
+    pub fn call(&self, now: Time) -> Call {
+        Call::new(self.retry.clone(), self.timeout, self.idempotency, Some(now))
+    }
 }
 
 /// A source of requests.

@@ -226,7 +226,7 @@ impl<S: Servers> World<S> {
     fn start(&mut self, request: &Request, source: usize, now: Time) {
         self.report.start(now);
         let number = self.report.started;
-        let call = Call::new(request.retry.clone(), request.timeout, request.idempotency, Some(now));
+        let call = request.call(now);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.callers.push(None);
             self.callers.len() as u32 - 1
