@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
+use weir_policy::balance::Table;
 use weir_policy::call::{Attempt, Call, Step};
 use weir_policy::cluster::{Cluster, Draw};
 use weir_policy::drive::{Verdict, World, drive};
@@ -55,7 +56,7 @@ pub(crate) fn run(script: &Script, order: Order) -> Vec<Line> {
         let mut calls = 0;
         let mut running = Vec::new();
         for item in &script.items {
-            calls += u64::from(matches!(item.act, Act::Call { .. }));
+            calls += u64::from(matches!(item.act, Act::Call(_)));
             let (room, item, call) = (Rc::clone(&room), item.clone(), calls);
             running.push(tokio::task::spawn_local(async move {
                 sleep_until(room.instant(item.at)).await;
@@ -74,6 +75,7 @@ pub(crate) fn run(script: &Script, order: Order) -> Vec<Line> {
 }
 
 impl Room {
+    #[allow(clippy::disallowed_methods, reason = "the paused clock: it stands at its start")]
     fn new(script: &Script) -> Self {
         Self {
             script: script.clone(),
@@ -103,12 +105,12 @@ impl Room {
 
     async fn act(self: &Rc<Self>, act: &Act, call: u64, order: Order) {
         match act {
-            Act::Call { idempotency, .. } => {
+            Act::Call(asked) => {
                 let client = Rc::new(Notify::new());
                 self.clients.borrow_mut().insert(call, Rc::clone(&client));
                 let began = self.now();
                 let carrier = Carrier { room: Rc::clone(self), number: call, began, client };
-                carrier.carry(self.script.request(*idempotency).call(began), order).await;
+                carrier.carry(self.script.request(asked).call(began), order).await;
                 self.clients.borrow_mut().remove(&call);
             }
             Act::Leave(call) => {
@@ -116,7 +118,10 @@ impl Room {
                     client.notify_one();
                 }
             }
-            Act::Renew(upstream) => drop(self.cluster.borrow_mut().renew(Arc::clone(upstream))),
+            Act::Renew(upstream) => {
+                let table = Arc::new(Table::build(&upstream.balance, &upstream.endpoints));
+                drop(self.cluster.borrow_mut().renew(Arc::clone(upstream), table));
+            }
             Act::Look => {
                 let note = look(&self.cluster.borrow());
                 self.line(0, What::Note(note));

@@ -74,7 +74,7 @@ fn endpoints(dice: &mut Dice) -> String {
 }
 
 fn balance(dice: &mut Dice) -> String {
-    format!("balance: {}", dice.one(&["round_robin", "random", "least_request"]))
+    format!("balance: {}", dice.one(&["round_robin", "random", "least_request", "ring 64", "maglev 11"]))
 }
 
 fn inflight(dice: &mut Dice) -> String {
@@ -112,7 +112,7 @@ fn outlier(dice: &mut Dice) -> String {
 
 fn call(dice: &mut Dice) -> String {
     let method = dice.one(&["GET", "GET", "GET", "POST", "PUT"]);
-    let mut text = method.to_owned();
+    let mut text = format!("{method} key={}", dice.below(5));
     for _ in 0..dice.between(1, 3) {
         let what = dice.one(&[
             "200",

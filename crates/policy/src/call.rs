@@ -17,7 +17,7 @@
 //! [`outcome::Result::Abandoned`]. Does not: read a clock or wait.
 
 use crate::budget;
-use crate::cluster::{Cluster, Draw, EndpointId};
+use crate::cluster::{Cluster, Draw, EndpointId, Tried};
 use crate::flag::Flags;
 use crate::outcome::{self, ConnectFailure, Outcome};
 use crate::outlier;
@@ -63,7 +63,7 @@ pub struct Call {
     received: Option<Time>,
     attempts: u32,
     /// Endpoints tried, in order; empty until the first try failed.
-    tried: Vec<EndpointId>,
+    tried: Vec<Tried>,
     /// Whether this call holds a place among the retries under way.
     retrying: Retrying,
     flags: Flags,
@@ -194,8 +194,8 @@ impl Call {
         cluster.record(endpoint, |rules| outlier::Seen::of(rules, outcome, late), draw.rng, now);
         let step = match self.ask(cluster, outcome, now) {
             Ok(()) => {
+                self.tried.push(Tried { endpoint, address: cluster.address(endpoint) });
                 self.leave(cluster, endpoint);
-                self.tried.push(endpoint);
                 self.back_off(draw, now)
             }
             Err(no) => self.settle(cluster, endpoint, outcome, no),
@@ -232,7 +232,7 @@ impl Call {
             Previous::Avoid => rules.picks,
             Previous::Allow => 0,
         });
-        let tried: &[EndpointId] = if picks == 0 { &[] } else { &self.tried };
+        let tried: &[Tried] = if picks == 0 { &[] } else { &self.tried };
         let Some(endpoint) = cluster.pick(tried, picks, self.hash, draw) else {
             return self.refuse(cluster, Refusal::NoHealthy);
         };

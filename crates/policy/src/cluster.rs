@@ -32,6 +32,13 @@ pub struct Draw<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct EndpointId(pub u32);
 
+/// An endpoint that a call has tried before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tried {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) address: SocketAddr,
+}
+
 /// What a cluster counted since the process started.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
@@ -182,9 +189,11 @@ impl Cluster {
             self.slots[index as usize].live = Some(place as u32);
             live.push(index);
         }
-        for (address, index) in known {
+        // In the order of slots, not of the map: same events, same numbers.
+        let mut before: Vec<u32> = known.into_values().collect();
+        before.sort_unstable();
+        for index in before {
             let slot = &mut self.slots[index as usize];
-            debug_assert_eq!(slot.address, address);
             if slot.live.is_none() {
                 // A host that is gone is forgotten, as Envoy forgets it.
                 self.outlier.forget(index, &mut slot.health);
@@ -267,10 +276,15 @@ impl Cluster {
         outlier.record(rules, &mut Fleet { slots, turnout, rules }, endpoint.0, seen(rules), rng, now);
     }
 
+    /// Where it stands among the endpoints now. A reload may have given its number to another.
+    fn still(&self, tried: &Tried) -> Option<u32> {
+        self.slots.get(tried.endpoint.0 as usize).filter(|slot| slot.address == tried.address)?.live
+    }
+
     /// Picks an endpoint: by `hash` where the balancer hashes, avoiding those of `tried`; counts nothing.
     pub(crate) fn pick(
         &self,
-        tried: &[EndpointId],
+        tried: &[Tried],
         picks: u32,
         hash: Option<u64>,
         draw: &mut Draw<'_>,
@@ -279,7 +293,7 @@ impl Cluster {
         let chosen = if tried.is_empty() {
             balance::pick(&self.table, &live, &Ask { avoid: &[], picks: 0, hash }, draw.rng, draw.cursor)
         } else {
-            let avoid: Vec<u32> = tried.iter().filter_map(|id| self.slots.get(id.0 as usize)?.live).collect();
+            let avoid: Vec<u32> = tried.iter().filter_map(|tried| self.still(tried)).collect();
             balance::pick(&self.table, &live, &Ask { avoid: &avoid, picks, hash }, draw.rng, draw.cursor)
         };
         chosen.map(|index| EndpointId(self.live[index]))

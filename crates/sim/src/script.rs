@@ -15,7 +15,7 @@
 //! An outcome is a status or a word of [`outcome`], then `/nothing` `/part` (how far the request got), `/body-not-kept`,
 //! `/interim`, `/ratelimited`, `/grpc-14`, then `@` how long it took, then `~` how long the response's body took. Each call and each
 //! change happens a microsecond after the one before it on the same millisecond: nothing is a tie.
-//! `show: looks` leaves out the steps of calls.
+//! `key=alice` before the outcomes is what a balancer hashes. `show: looks` leaves out the steps of calls.
 //!
 //! Does not: know how steps come about; [`crate::world`] carries the calls out.
 
@@ -33,6 +33,7 @@ use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use weir_policy::balance::key::of_text;
 use weir_policy::plan::Upstream;
 use weir_policy::retry::Idempotency;
 use weir_policy::time::Time;
@@ -58,13 +59,20 @@ pub struct Item {
     pub act: Act,
 }
 
+/// A call.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub idempotency: Idempotency,
+    /// Of `key=TEXT`, for balancers that hash.
+    pub hash: Option<u64>,
+    /// What comes of its tries, in order; the last also of all further ones.
+    pub tries: Vec<Try>,
+}
+
 /// See [`Item`].
 #[derive(Clone, Debug)]
 pub enum Act {
-    Call {
-        idempotency: Idempotency,
-        tries: Vec<Try>,
-    },
+    Call(Asked),
     /// The client of a call leaves; calls are numbered from 1 in order of time.
     Leave(u64),
     Renew(Arc<Upstream>),
@@ -150,7 +158,7 @@ impl Script {
         Ok(Some(at))
     }
 
-    /// `[xN [every LENGTH]] [METHOD] OUTCOME…`
+    /// `[xN [every LENGTH]] [METHOD] [key=TEXT] OUTCOME…`
     fn calls(&mut self, at: Time, text: &str) -> Result<(), String> {
         let mut words = text.split_whitespace().peekable();
         let (mut times, mut every) = (1u32, Duration::ZERO);
@@ -163,12 +171,13 @@ impl Script {
         }
         let is_method = |word: &&str| word.bytes().all(|byte| byte.is_ascii_uppercase());
         let idempotency = Idempotency::of_method(words.next_if(is_method).unwrap_or("GET").as_bytes());
+        let hash = words.next_if(|word| word.starts_with("key=")).map(|word| of_text(&word.as_bytes()["key=".len()..]));
         let tries = words.map(Try::read).collect::<Result<Vec<_>, _>>()?;
         if tries.is_empty() {
             return Err("a call needs an outcome".to_owned());
         }
         for index in 0..times.min(ITEMS as u32) {
-            self.push(at + every * index, Act::Call { idempotency, tries: tries.clone() });
+            self.push(at + every * index, Act::Call(Asked { idempotency, hash, tries: tries.clone() }));
         }
         Ok(())
     }
@@ -180,7 +189,7 @@ impl Script {
     /// What comes of try `number` (from 1) of call `call` (from 1) that was sent at `sent`; `None`: nothing ever.
     pub fn outcome(&self, call: u64, number: u32, sent: Time) -> Option<Coming> {
         let calls = self.items.iter().filter_map(|item| match &item.act {
-            Act::Call { tries, .. } => Some(Called { at: item.at, tries }),
+            Act::Call(asked) => Some(Called { at: item.at, tries: &asked.tries }),
             _ => None,
         });
         let called = calls.into_iter().nth(usize::try_from(call).ok()?.checked_sub(1)?)?;
@@ -194,15 +203,21 @@ impl Script {
     }
 
     /// A request by the rules of this script.
-    pub fn request(&self, idempotency: Idempotency) -> Request {
-        let retry = self.rules.retry.clone().map(Arc::new);
-        Request { service: 0, retry, timeout: self.rules.timeout, idempotency, patience: None }
+    pub fn request(&self, asked: &Asked) -> Request {
+        Request {
+            service: 0,
+            retry: self.rules.retry.clone().map(Arc::new),
+            timeout: self.rules.timeout,
+            idempotency: asked.idempotency,
+            hash: asked.hash,
+            patience: None,
+        }
     }
 
     /// The world of this script, with all that is to happen in it.
     pub fn world(&self) -> World<Scripted> {
-        let calls = self.items.iter().filter_map(|item| match item.act {
-            Act::Call { idempotency, .. } => Some(Sending { at: item.at, request: self.request(idempotency) }),
+        let calls = self.items.iter().filter_map(|item| match &item.act {
+            Act::Call(asked) => Some(Sending { at: item.at, request: self.request(asked) }),
             _ => None,
         });
         let upstream = Arc::new(self.rules.upstream.clone());
@@ -211,7 +226,7 @@ impl Script {
         world.keep_lines();
         for item in &self.items {
             let planned = match &item.act {
-                Act::Call { .. } => continue,
+                Act::Call(_) => continue,
                 Act::Leave(call) => Planned::Leave { call: *call },
                 Act::Renew(upstream) => Planned::Renew { service: 0, upstream: Arc::clone(upstream) },
                 Act::Look => Planned::Look { service: 0 },
@@ -230,7 +245,7 @@ impl Script {
 
     /// The script with these steps in their places: what its file should hold.
     pub fn with_steps(&self, steps: &[Line]) -> String {
-        let calls = self.items.iter().filter(|item| matches!(item.act, Act::Call { .. })).count();
+        let calls = self.items.iter().filter(|item| matches!(item.act, Act::Call(_))).count();
         let naming = if calls > 1 { Naming::Number } else { Naming::Silent };
         let mut steps = steps.iter().filter(|step| step.call == 0 || !self.rules.only_looks).peekable();
         let mut text = String::new();

@@ -23,6 +23,8 @@ pub struct Request {
     pub retry: Option<Arc<retry::Rules>>,
     pub timeout: timeout::Rules,
     pub idempotency: Idempotency,
+    /// Of its key, for balancers that hash.
+    pub hash: Option<u64>,
     /// How long its client waits before it leaves; `None` = for ever.
     pub patience: Option<Latency>,
 }
@@ -30,7 +32,7 @@ pub struct Request {
 impl Request {
     /// Its call, when it was received completely at `now`.
     pub fn call(&self, now: Time) -> Call {
-        Call::new(self.retry.clone(), self.timeout, self.idempotency, Some(now))
+        Call::new(self.retry.clone(), self.timeout, self.idempotency, Some(now)).hashed(self.hash)
     }
 }
 

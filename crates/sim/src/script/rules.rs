@@ -4,8 +4,9 @@
 
 use super::outcome::length;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
+use weir_policy::balance::key::Key;
+use weir_policy::balance::{Hash, Shape};
 use weir_policy::budget::Written;
 use weir_policy::outlier::Origin;
 use weir_policy::place::Place;
@@ -226,14 +227,14 @@ fn set_balance(rules: &mut balance::Rules, setting: &Setting<'_>) -> Result<(), 
         "round_robin" => balance::Rules::RoundRobin,
         "least_request" => balance::Rules::LeastRequest,
         "random" => balance::Rules::Random,
+        "ring" => hash(Shape::Ring(setting.number()?)),
+        "maglev" => hash(Shape::Maglev(setting.number()?)),
         _ => return setting.unknown(),
     };
     Ok(())
 }
 
-impl Rules {
-    /// The upstream as a cluster takes it.
-    pub fn shared(&self) -> Arc<Upstream> {
-        Arc::new(self.upstream.clone())
-    }
+/// By what is hashed is the route's matter: a script's calls bring their hashes.
+const fn hash(shape: Shape) -> balance::Rules {
+    balance::Rules::Hash(Hash { key: Key::Source, shape })
 }
