@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Upgrade(Upgrade),
     /// Validate documents; exit 0 without errors, 1 with errors, 2 if it could not run
     Check(Check),
+    /// JSON Schemas of all kinds, for editors
+    Schema(Schema),
     /// See what retries and timeouts do: sample services, a mesh in front, injected failures; needs no files
     Demo(Demo),
 }
@@ -101,6 +103,16 @@ pub(crate) struct Check {
     pub(crate) explain: Option<weir_config::Code>,
     #[command(flatten)]
     pub(crate) documents: Documents,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Schema {
+    /// Of this kind only
+    #[arg(value_name = "KIND")]
+    pub(crate) kind: Option<String>,
+    /// Write one file a kind, and all.json for every kind, into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "kind")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 #[derive(clap::Args, Debug)]

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(run) => cmd::run::run(run),
         Command::Check(check) => cmd::check::check(&check),
+        Command::Schema(schema) => cmd::schema::schema(&schema),
         Command::Upgrade(upgrade) => cmd::upgrade::upgrade(&upgrade),
         Command::Demo(demo) => cmd::demo::demo(&demo),
     };

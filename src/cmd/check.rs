@@ -68,7 +68,7 @@ fn write(before: &[Text], fixed: &fix::Fixed, format: Format) -> anyhow::Result<
             files += 1;
         }
     }
-    eprintln!("weir: {} mended in {files} files", fixed.edits);
+    eprintln!("weir: {} mended in {}", fixed.edits, counted((files, "file")));
     Ok(())
 }
 
@@ -78,9 +78,9 @@ fn report(format: Format, problems: &[Problem], texts: &[Text]) {
     match format {
         Format::Human => {
             print(problems, texts);
-            let files = texts.len();
-            let files = format!("{files} {}", if files == 1 { "file" } else { "files" });
-            eprintln!("{files}: {errors} errors, {warnings} warnings, {infos} infos");
+            let [files, errors, warnings, infos] =
+                [(texts.len(), "file"), (errors, "error"), (warnings, "warning"), (infos, "info")].map(counted);
+            eprintln!("{files}: {errors}, {warnings}, {infos}");
             human::next_steps(problems);
         }
         Format::Json => {
@@ -92,6 +92,10 @@ fn report(format: Format, problems: &[Problem], texts: &[Text]) {
         Format::Github => out(&github::annotations(problems)),
         Format::Sarif => out(&format!("{:#}\n", sarif::log(problems))),
     }
+}
+
+fn counted((number, word): (usize, &str)) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
 fn out(text: &str) {
