@@ -131,8 +131,11 @@ impl Service {
         chosen
             .filter_map(|workload| {
                 let own = workload.ports.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number);
+                let number = own.or(port.target).unwrap_or(port.number);
+                // 0: this workload does not serve the port.
+                (number != 0).then_some(())?;
                 Some(Endpoint {
-                    address: SocketAddr::new(workload.ip?, own.or(port.target).unwrap_or(port.number)),
+                    address: SocketAddr::new(workload.ip?, number),
                     weight: workload.weight,
                     workload: Arc::from(workload.name.as_str()),
                     place: workload.address.place.clone(),

@@ -5,13 +5,13 @@ use crate::names;
 use crate::problem::{Code, Problem};
 
 /// `headers`, both sides.
-#[derive(Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Headers {
     pub request: Operations,
     pub response: Operations,
 }
 
-#[derive(Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Operations {
     pub set: Vec<(String, String)>,
     pub add: Vec<(String, String)>,

@@ -8,7 +8,7 @@ use crate::problem::{Code, Problem};
 use crate::re2;
 
 /// `http[].match[]`.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct HttpMatch {
     pub uri: Option<At<StringMatch>>,
     pub ignore_case: bool,

@@ -1,5 +1,6 @@
 //! `loadBalancer`: Istio's words, and what its validation asks of them.
 
+use super::locality;
 use crate::decode::{At, Object};
 use crate::problem::{Code, Problem};
 use std::time::Duration;
@@ -56,8 +57,10 @@ pub fn load_balancer(balancer: &Object<'_>) -> LoadBalancer {
         let text = "`simple` and `consistentHash` exclude each other";
         balancer.sink.add(balancer.problem(Code::Conflict, "consistentHash", text));
     }
-    for name in ["localityLbSetting", "zoneAwareLbSetting", "warmup"] {
-        balancer.object(name);
+    for name in ["localityLbSetting", "zoneAwareLbSetting"] {
+        if let Some(setting) = balancer.object(name) {
+            locality::check(&setting);
+        }
     }
     if balancer.has("localityLbSetting") && balancer.has("zoneAwareLbSetting") {
         let text = "`localityLbSetting` and `zoneAwareLbSetting` exclude each other";
@@ -128,6 +131,9 @@ fn consistent_hash(hash: &Object<'_>) -> ConsistentHash {
 fn table_size(maglev: &Object<'_>) -> Option<u64> {
     let size = maglev.number("tableSize", 0, i64::MAX);
     maglev.end();
+    if size.is_none() && !maglev.has("tableSize") {
+        maglev.missing("tableSize");
+    }
     let At { value, place } = size?;
     let size = u64::try_from(value).unwrap_or(0);
     if size < LARGEST_TABLE && is_prime(size) {

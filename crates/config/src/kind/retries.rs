@@ -7,7 +7,7 @@ use weir_policy::place::Place;
 use weir_policy::retry::Conditions;
 
 /// `retries`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Retries {
     pub attempts: Option<u32>,
     pub per_try: Option<At<Duration>>,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use weir_policy::place::Place;
 
 /// `ServiceEntry.spec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServiceEntry {
     pub namespace: String,
     pub hosts: Vec<At<String>>,

@@ -26,12 +26,14 @@ pub struct VirtualService {
 }
 
 /// `spec.http[]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct HttpRule {
     pub name: String,
     /// Empty = every request.
     pub matches: Vec<HttpMatch>,
     pub action: Action,
+    /// The VirtualService whose rules stand here.
+    pub delegate: Option<Reference>,
     pub timeout: Option<At<Duration>>,
     pub retries: Option<Retries>,
     pub headers: Headers,
@@ -39,7 +41,34 @@ pub struct HttpRule {
     pub place: Place,
 }
 
-#[derive(Debug)]
+/// `delegate`: a VirtualService without hosts.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub name: String,
+    /// `None` = the root's own.
+    pub namespace: Option<String>,
+    pub place: Place,
+}
+
+impl HttpRule {
+    /// Takes from a root what this rule of a delegate does not say.
+    pub fn inherit(&mut self, root: &Self) {
+        if self.rewrite.is_none() {
+            self.rewrite.clone_from(&root.rewrite);
+        }
+        if self.timeout.is_none() {
+            self.timeout.clone_from(&root.timeout);
+        }
+        if self.retries.is_none() {
+            self.retries.clone_from(&root.retries);
+        }
+        if self.headers == Headers::default() {
+            self.headers = root.headers.clone();
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
 pub enum Action {
     Route(Vec<Weighted>),
     Redirect(Redirect),
@@ -52,7 +81,7 @@ pub enum Action {
 }
 
 /// `http[].route[]`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Weighted {
     pub host: At<String>,
     pub subset: Option<At<String>>,
@@ -61,7 +90,7 @@ pub struct Weighted {
     pub headers: Headers,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Redirect {
     pub status: u16,
     pub scheme: Option<String>,
@@ -70,7 +99,7 @@ pub struct Redirect {
     pub port: Option<u16>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rewrite {
     pub uri: Option<String>,
     pub authority: Option<String>,
@@ -178,9 +207,10 @@ fn http_rule(rule: &Object<'_>, role: Role) -> HttpRule {
     if let Some(fault) = rule.object("fault") {
         read_fault(&fault);
     }
-    for name in ["mirror", "corsPolicy", "delegate"] {
+    for name in ["mirror", "corsPolicy"] {
         rule.object(name);
     }
+    let delegate = rule.object("delegate").map(|written| reference(&written));
     if rule.has("mirror") && rule.has("mirrors") {
         rule.sink.add(rule.problem(Code::Conflict, "mirrors", "`mirror` and `mirrors` exclude each other"));
     }
@@ -188,18 +218,16 @@ fn http_rule(rule: &Object<'_>, role: Role) -> HttpRule {
     rule.fraction("mirrorPercent", 0.0, 100.0);
     rule.fraction("mirror_percent", 0.0, 100.0);
     rule.object("mirrorPercentage");
-    rule.later(&[
-        "fault",
-        "mirror",
-        "mirrors",
-        "mirrorPercent",
-        "mirror_percent",
-        "mirrorPercentage",
-        "corsPolicy",
-        "delegate",
-    ]);
+    rule.later(&["fault", "mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", "corsPolicy"]);
     rule.end();
-    HttpRule { name, matches, action, timeout, retries, headers, rewrite, place: rule.place() }
+    HttpRule { name, matches, action, delegate, timeout, retries, headers, rewrite, place: rule.place() }
+}
+
+fn reference(written: &Object<'_>) -> Reference {
+    let word = |name| written.text(name).map(|text| text.value).filter(|text| !text.is_empty());
+    let (name, namespace) = (word("name").unwrap_or_default(), word("namespace"));
+    written.end();
+    Reference { name, namespace, place: written.place() }
 }
 
 fn action(rule: &Object<'_>, role: Role) -> Action {
@@ -214,7 +242,7 @@ fn action(rule: &Object<'_>, role: Role) -> Action {
         if role == Role::Delegate {
             rule.sink.add(rule.problem(Code::Conflict, "delegate", "a delegate cannot delegate again"));
         }
-        for name in rule.given(&["route", "redirect", "directResponse"]) {
+        for name in rule.given(&["route", "redirect"]) {
             conflict("delegate", name);
         }
         return Action::Broken;

@@ -8,11 +8,14 @@ pub mod balance;
 pub mod budget;
 pub mod clusters;
 pub mod connection;
+pub mod delegate;
 pub mod inflight;
 pub mod merge;
 pub mod outlier;
 pub mod retry;
 pub mod route;
+pub mod scope;
+pub mod services;
 pub mod tables;
 pub mod timeout;
 
@@ -23,6 +26,7 @@ use crate::graph::Graph;
 use crate::kind::destination_rule::{DestinationRule, destination_rule};
 use crate::kind::gateway::{Gateway, gateway};
 use crate::kind::mesh::{Mesh, mesh};
+use crate::kind::service::{Service, Serving, endpoints, service, slice};
 use crate::kind::service_entry::{Resolution, ServiceEntry, Workload, service_entry, workload};
 use crate::kind::sidecar::{Sidecar, sidecar};
 use crate::kind::virtual_service::{VirtualService, virtual_service};
@@ -31,6 +35,7 @@ use crate::problem::{Code, Problem};
 use crate::schema;
 use crate::yaml::{self, Node, Value};
 use clusters::Clusters;
+use scope::Scope;
 use std::collections::HashMap;
 use weir_policy::place::Place;
 use weir_policy::plan::{Compatibility, Plan, Settings};
@@ -45,6 +50,8 @@ pub struct Words {
     pub workloads: Vec<Workload>,
     pub gateways: Vec<Gateway>,
     pub sidecars: Vec<Sidecar>,
+    pub services: Vec<Service>,
+    pub serving: Vec<Serving>,
     pub mesh: Option<Mesh>,
     seen: HashMap<(&'static str, String, String), Place>,
 }
@@ -91,12 +98,16 @@ fn build(bundle: &Bundle, lints: Lints) -> (Plan, Vec<Problem>) {
 }
 
 fn lower(words: Words, bundle: &Bundle, kept: &[Nodes], problems: &mut Vec<Problem>) -> Plan {
-    let Words { virtual_services, rules, entries, workloads, gateways, mesh, .. } = words;
+    let Words { virtual_services, rules, entries, workloads, gateways, sidecars, services, serving, mesh, .. } = words;
     let settings = settings(mesh.as_ref(), bundle);
-    let graph = Graph::build(entries, &workloads, problems);
+    let services = services::entries(services, &serving, &workloads, problems);
+    let virtual_services = delegate::resolve(virtual_services, problems);
+    let scope = Scope::of(&sidecars, &bundle.options, problems);
+    let graph = Graph::build(scope.services([entries, services].concat()), &workloads, problems);
+    let rules = scope.rules(rules);
     let mut clusters = Clusters::new(&graph, rules, mesh.as_ref(), &settings, problems);
     clusters.every_port();
-    let outbound = tables::outbound(&mut clusters, &virtual_services, bundle, problems);
+    let outbound = tables::outbound(&mut clusters, &virtual_services, &scope, bundle, problems);
     let gateways = tables::gateways(&mut clusters, &virtual_services, &gateways, bundle, problems);
     if !kept.is_empty() {
         crate::check::lints(kept, &graph, &settings, problems);
@@ -139,9 +150,6 @@ impl Words {
             }
             _ => {}
         }
-        if self.is_duplicate(document, sink) {
-            return;
-        }
         let empty = Node { line: document.place.line, column: document.place.column, value: Value::Map(Vec::new()) };
         let spec = match document.kind.body {
             Body::Spec => {
@@ -154,7 +162,11 @@ impl Words {
         if let Some(schema) = schema::find(document.kind.group, document.kind.name) {
             schema::check(schema, spec, sink);
         }
-        if let Some(spec) = Object::of(spec, document.kind.name, sink) {
+        let Some(spec) = Object::of(spec, document.kind.name, sink) else { return };
+        if self.is_duplicate(document, sink) {
+            // Read for its problems only.
+            Self::default().take_spec(document, &spec);
+        } else {
             self.take_spec(document, &spec);
         }
     }
@@ -171,6 +183,9 @@ impl Words {
                 self.workloads.extend(read.map(|own| Workload { name: name.clone(), ..labels(own) }));
             }
             Use::Gateway => self.gateways.push(gateway(spec, document)),
+            Use::Service => self.services.push(service(spec, document)),
+            Use::Endpoints => self.serving.extend(endpoints(spec, document)),
+            Use::EndpointSlice => self.serving.extend(slice(spec, document)),
             Use::Sidecar => self.sidecars.push(sidecar(spec, namespace)),
             Use::Mesh => match &self.mesh {
                 None => self.mesh = Some(mesh(spec)),

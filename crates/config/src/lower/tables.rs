@@ -2,6 +2,7 @@
 
 use super::clusters::Clusters;
 use super::route;
+use super::scope::Scope;
 use crate::bundle::Bundle;
 use crate::decode::At;
 use crate::graph::canonical;
@@ -43,13 +44,14 @@ enum At_<'l> {
 pub fn outbound(
     clusters: &mut Clusters<'_>,
     services: &[VirtualService],
+    scope: &Scope<'_>,
     bundle: &Bundle,
     problems: &mut Vec<Problem>,
 ) -> Table {
     let namespace = &bundle.options.namespace;
     let mut hosts: Vec<Host> = Vec::new();
     let mut known: HashMap<String, usize> = HashMap::new();
-    for of in services.iter().filter(|of| binds(of, "mesh")) {
+    for of in services.iter().filter(|of| binds(of, "mesh") && scope.uses(of)) {
         let rules = entries(of, &At_::Mesh, clusters, bundle, problems);
         for host in &of.hosts {
             let (key, patterns) = names(host, of, clusters, namespace);
@@ -262,6 +264,7 @@ fn listener(
         let bound: Vec<&(String, &Words, &Server)> = servers
             .iter()
             .filter(|(name, ..)| of.gateways.iter().any(|found| qualified(&found.value, &of.namespace) == *name))
+            .filter(|(_, gateway, _)| of.export.reaches(&gateway.namespace))
             .collect();
         if bound.is_empty() {
             continue;
