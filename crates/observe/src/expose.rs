@@ -1,5 +1,6 @@
 //! All series as Prometheus text (format 0.0.4): one family after the other, in a stable order.
 
+use crate::clusters::{self, ClusterNumbers};
 use crate::histogram::{BYTES, DURATION_MICROS, Total};
 use crate::registry::{Registry, ServiceLabels};
 use crate::shard::{Series, SeriesKey, Totals};
@@ -10,26 +11,11 @@ use std::sync::Arc;
 /// The `content-type` of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The living state of one cluster, as numbers.
-#[derive(Clone, Debug)]
-pub struct ClusterNumbers {
-    /// Of [`Registry::labels`].
-    pub labels: u32,
-    pub retries: u64,
-    pub retry_successes: u64,
-    /// Retries refused, by reason.
-    pub retry_refused: Vec<(&'static str, u64)>,
-    /// What the ceilings leave, by resource.
-    pub remaining: Vec<(&'static str, u64)>,
-    /// Requests that a ceiling refused, by resource.
-    pub rejected: Vec<(&'static str, u64)>,
-}
-
 /// Appends everything to `out`. `flags` makes text of a key's flag bits.
 pub fn render(
     registry: &Registry,
     shards: &[Arc<Series>],
-    clusters: &[ClusterNumbers],
+    numbers: &[ClusterNumbers],
     flags: &dyn Fn(u32) -> String,
     out: &mut String,
 ) {
@@ -41,12 +27,11 @@ pub fn render(
     let rows: Vec<(String, Totals)> =
         totals.into_iter().map(|(key, totals)| (request_labels(registry, &services, &key, flags), totals)).collect();
     requests(&rows, out);
-    retries(clusters, &services, out);
-    breakers(clusters, &services, out);
+    clusters::render(numbers, &services, out);
     process(registry, out);
 }
 
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(crate) fn family(out: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a string cannot fail, here and below.
     let _ = write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
@@ -151,92 +136,15 @@ fn service(services: &[ServiceLabels], labels: Option<u32>) -> [String; 3] {
     }
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-fn cluster_labels(services: &[ServiceLabels], labels: u32) -> String {
+pub(crate) fn cluster_labels(services: &[ServiceLabels], labels: u32) -> String {
     let [host, name, namespace] = service(services, Some(labels));
     format!(
         "destination_service=\"{host}\",destination_service_name=\"{name}\",destination_service_namespace=\"{namespace}\""
     )
-}
-
-/// Clusters of one service (its ports and subsets) are summed.
-fn by_service<'c, T: Default + std::ops::AddAssign>(
-    clusters: &'c [ClusterNumbers],
-    value: impl Fn(&'c ClusterNumbers) -> T,
-) -> BTreeMap<u32, T> {
-    let mut sums: BTreeMap<u32, T> = BTreeMap::new();
-    for cluster in clusters {
-        *sums.entry(cluster.labels).or_default() += value(cluster);
-    }
-    sums
-}
-
-fn retries(clusters: &[ClusterNumbers], services: &[ServiceLabels], out: &mut String) {
-    let refused = |cluster: &ClusterNumbers, word: &str| {
-        cluster.retry_refused.iter().filter(|(known, _)| *known == word).map(|(_, count)| *count).sum::<u64>()
-    };
-    type Value<'v> = Box<dyn Fn(&ClusterNumbers) -> u64 + 'v>;
-    let families: [(&str, &str, Value<'_>); 7] = [
-        ("istio_retry_attempts_total", "Retries started.", Box::new(|cluster| cluster.retries)),
-        ("istio_retry_success_total", "Requests that a retry saved.", Box::new(|cluster| cluster.retry_successes)),
-        (
-            "istio_retry_limit_exceeded_total",
-            "Failures passed on because all attempts were used.",
-            Box::new(move |cluster| refused(cluster, "attempts")),
-        ),
-        (
-            "istio_retry_overflow_total",
-            "Failures passed on because maxRetries retries were under way.",
-            Box::new(move |cluster| refused(cluster, "max_retries")),
-        ),
-        (
-            "istio_retry_budget_denied_total",
-            "Failures passed on because the retry budget was exhausted.",
-            Box::new(move |cluster| refused(cluster, "budget")),
-        ),
-        (
-            "istio_retry_not_idempotent_skipped_total",
-            "Failures passed on because the request may have been processed and is not idempotent.",
-            Box::new(move |cluster| refused(cluster, "method_guard")),
-        ),
-        (
-            "istio_retry_body_not_kept_total",
-            "Failures passed on because the body was too large to keep.",
-            Box::new(move |cluster| refused(cluster, "body_not_kept")),
-        ),
-    ];
-    for (name, help, value) in families {
-        family(out, name, "counter", help);
-        for (labels, sum) in by_service(clusters, &value) {
-            let _ = writeln!(out, "{name}{{{}}} {sum}", cluster_labels(services, labels));
-        }
-    }
-}
-
-fn breakers(clusters: &[ClusterNumbers], services: &[ServiceLabels], out: &mut String) {
-    type Rows = fn(&ClusterNumbers) -> &[(&'static str, u64)];
-    let families: [(&str, &str, &str, Rows); 2] = [
-        ("istio_circuit_breaker_remaining", "gauge", "What the ceilings leave.", |cluster| &cluster.remaining),
-        ("istio_circuit_breaker_rejected_total", "counter", "Requests that a ceiling refused.", |cluster| {
-            &cluster.rejected
-        }),
-    ];
-    for (name, kind, help, rows) in families {
-        family(out, name, kind, help);
-        let mut sums: BTreeMap<(u32, &str), u64> = BTreeMap::new();
-        for cluster in clusters {
-            for (resource, value) in rows(cluster) {
-                let sum = sums.entry((cluster.labels, resource)).or_default();
-                *sum = sum.saturating_add(*value);
-            }
-        }
-        for ((labels, resource), sum) in sums {
-            let _ = writeln!(out, "{name}{{{},resource=\"{resource}\"}} {sum}", cluster_labels(services, labels));
-        }
-    }
 }
 
 fn process(registry: &Registry, out: &mut String) {

@@ -9,12 +9,14 @@
 //! Does not: read a clock, write to a socket, or know what a proxy is.
 
 pub mod access;
+pub mod clusters;
 pub mod expose;
 pub mod histogram;
 pub mod registry;
 pub mod shard;
 
 pub use access::Line;
-pub use expose::{ClusterNumbers, render};
+pub use clusters::{ClusterNumbers, Distribution, Ejections, EndpointState};
+pub use expose::render;
 pub use registry::{Limit, Registry, ServiceLabels, Source};
 pub use shard::{Protocol, Sample, Series, SeriesKey, Shard};

@@ -33,7 +33,7 @@ pub struct Written {
     pub percent: f64,
     /// `minRetryConcurrency`: so many retries are always allowed; default 3.
     pub minimum: u32,
-    /// `budgetInterval`: when set, requests started within it count, not only those under way. Looks back 10 s at most.
+    /// `budgetInterval`: when set, requests started within it count, not only those under way.
     pub interval: Option<Duration>,
 }
 
@@ -48,6 +48,8 @@ impl Default for Written {
 pub struct Budget {
     firsts: Window,
     retries: Window,
+    /// First tries within a written interval.
+    recent: Recent,
 }
 
 /// The budget said no.
@@ -56,8 +58,12 @@ pub struct Exhausted;
 
 impl Budget {
     /// A first try was started.
-    pub fn first(&mut self, now: Time) {
-        self.firsts.count(now);
+    pub fn first(&mut self, rules: &Rules, now: Time) {
+        match rules {
+            Rules::Default => self.firsts.count(now),
+            Rules::Written(Written { interval: Some(interval), .. }) => self.recent.count(*interval, now),
+            Rules::Written(_) | Rules::Off => {}
+        }
     }
 
     /// May a retry start? Counts it when it may.
@@ -70,18 +76,58 @@ impl Budget {
             }
             Rules::Written(written) => {
                 let base = match written.interval {
-                    Some(_) => self.firsts.sum(now) as f64,
+                    Some(interval) => self.recent.sum(interval, now) as f64,
                     None => f64::from(inflight.requests) + f64::from(inflight.pending),
                 };
-                let earned = (base * written.percent / 100.0).max(f64::from(written.minimum));
+                // Whole retries: 24 requests at 20 % earn four.
+                let earned = (base * written.percent / 100.0).floor().max(f64::from(written.minimum));
                 f64::from(inflight.retries) < earned
             }
         };
         if !allowed {
             return Err(Exhausted);
         }
-        self.retries.count(now);
+        if *rules == Rules::Default {
+            self.retries.count(now);
+        }
         Ok(())
+    }
+}
+
+const SLOTS: u64 = 10;
+
+/// A count over an interval that documents choose, in ten slots.
+#[derive(Clone, Copy, Default, Debug)]
+struct Recent {
+    slots: [u32; SLOTS as usize],
+    /// The number of the latest slot, since the origin, in slots of this length.
+    last: u64,
+    length: u64,
+}
+
+impl Recent {
+    fn count(&mut self, interval: Duration, now: Time) {
+        self.advance(interval, now);
+        let slot = &mut self.slots[(self.last % SLOTS) as usize];
+        *slot = slot.saturating_add(1);
+    }
+
+    fn sum(&mut self, interval: Duration, now: Time) -> u64 {
+        self.advance(interval, now);
+        self.slots.iter().map(|slot| u64::from(*slot)).sum()
+    }
+
+    fn advance(&mut self, interval: Duration, now: Time) {
+        let length = (u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX) / SLOTS).max(1);
+        if length != self.length {
+            // Another interval: what was counted by the old one says nothing.
+            *self = Self { length, last: now.nanos() / length, ..Self::default() };
+        }
+        let current = now.nanos() / length;
+        for step in 1..=current.saturating_sub(self.last).min(SLOTS) {
+            self.slots[((self.last + step) % SLOTS) as usize] = 0;
+        }
+        self.last = self.last.max(current);
     }
 }
 
@@ -95,7 +141,7 @@ mod tests {
         let (mut firsts, mut retries) = (0u32, 0u32);
         for tick in 0..60_000u64 {
             let now = Time::from_millis(tick);
-            budget.first(now);
+            budget.first(&Rules::Default, now);
             firsts += 1;
             for _ in 0..3 {
                 retries += u32::from(budget.admit(&Rules::Default, &Inflight::default(), now).is_ok());
@@ -114,5 +160,27 @@ mod tests {
         assert!(budget.admit(&rules, &busy(25, 5), Time::ZERO).is_err());
         assert!(budget.admit(&rules, &busy(2, 2), Time::ZERO).is_ok(), "2 active still allow 3");
         assert!(budget.admit(&rules, &busy(2, 3), Time::ZERO).is_err());
+    }
+
+    #[test]
+    fn whole_retries_are_earned() {
+        let rules = Rules::Written(Written::default());
+        let mut budget = Budget::default();
+        let busy = |requests, retries| Inflight { requests, retries, ..Inflight::default() };
+        assert!(budget.admit(&rules, &busy(24, 3), Time::ZERO).is_ok());
+        assert!(budget.admit(&rules, &busy(24, 4), Time::ZERO).is_err(), "4.8 are four");
+    }
+
+    #[test]
+    fn with_an_interval_the_requests_started_in_it_count() {
+        let rules = Rules::Written(Written { interval: Some(Duration::from_secs(20)), ..Written::default() });
+        let mut budget = Budget::default();
+        (0..100).for_each(|number| budget.first(&rules, Time::from_millis(number * 10)));
+        let retries = |retries| Inflight { retries, ..Inflight::default() };
+        let at = Time::from_millis(19_000);
+        assert!(budget.admit(&rules, &retries(19), at).is_ok(), "20 % of 100");
+        assert!(budget.admit(&rules, &retries(20), at).is_err());
+        let later = Time::from_millis(22_000);
+        assert!(budget.admit(&rules, &retries(2), later).is_ok() && budget.admit(&rules, &retries(3), later).is_err());
     }
 }

@@ -16,7 +16,6 @@
 //! in `ended` exactly once; a call that is dropped on the way is ended by the wet side's guard with
 //! [`outcome::Result::Abandoned`]. Does not: read a clock or wait.
 
-use crate::budget;
 use crate::cluster::{Cluster, Draw, EndpointId, Tried};
 use crate::flag::Flags;
 use crate::outcome::{self, ConnectFailure, Outcome};
@@ -71,6 +70,8 @@ pub struct Call {
     /// Of the request, for balancers that hash.
     hash: Option<u64>,
     late: Late,
+    /// When it began.
+    began: Time,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -109,6 +110,7 @@ impl Call {
             refused: None,
             hash: None,
             late: Late::default(),
+            began: Time::ZERO,
         }
     }
 
@@ -158,9 +160,9 @@ impl Call {
     pub fn start(&mut self, cluster: &mut Cluster, draw: &mut Draw<'_>, now: Time) -> Step {
         debug_assert_eq!(self.state, State::Fresh);
         cluster.counts.firsts += 1;
-        if cluster.rules().budget == budget::Rules::Default || self.retry.is_some() {
-            cluster.budget.first(now);
-        }
+        self.began = now;
+        let budget = cluster.rules().budget;
+        cluster.budget.first(&budget, now);
         cluster.tick(now);
         let step = self.attempt(cluster, draw, now);
         cluster.check(now);
@@ -196,9 +198,14 @@ impl Call {
             Ok(()) => {
                 self.tried.push(Tried { endpoint, address: cluster.address(endpoint) });
                 self.leave(cluster, endpoint);
-                self.back_off(draw, now)
+                self.back_off(cluster, draw, now)
             }
-            Err(no) => self.settle(cluster, endpoint, outcome, no),
+            Err(no) => {
+                if self.attempts > 1 {
+                    cluster.counts.retried.record(now.since(self.began));
+                }
+                self.settle(cluster, endpoint, outcome, no)
+            }
         };
         cluster.check(now);
         step
@@ -285,11 +292,12 @@ impl Call {
         Ok(())
     }
 
-    fn back_off(&mut self, draw: &mut Draw<'_>, now: Time) -> Step {
+    fn back_off(&mut self, cluster: &mut Cluster, draw: &mut Draw<'_>, now: Time) -> Step {
         self.state = State::Waiting;
         self.retrying = Retrying::Yes;
         let wait =
             self.retry.as_ref().map_or_else(Default::default, |rules| rules.back_off.draw(self.attempts, draw.rng));
+        cluster.counts.back_off.record(wait);
         let until = now + wait;
         Step::Wait(self.deadline().map_or(until, |deadline| until.min(deadline)))
     }

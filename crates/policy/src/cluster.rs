@@ -15,6 +15,7 @@ use crate::outlier::{self, Change, Health, Healths, Outlier, Seen};
 use crate::plan::Upstream;
 use crate::retry::No;
 use crate::rng::Rng;
+use crate::spread::Spread;
 use crate::time::Time;
 use crate::turnout::Turnout;
 use std::collections::HashMap;
@@ -50,6 +51,10 @@ pub struct Counts {
     pub retry_successes: u64,
     /// Retries refused, by reason, in the order of [`No::ALL`].
     pub refused: [u64; No::ALL.len()],
+    /// The waits before retries.
+    pub back_off: Spread,
+    /// From the start of a request that was retried to its answer's head, or to giving up.
+    pub retried: Spread,
     /// Requests refused by the ceiling on requests.
     pub overflow_requests: u64,
     /// Requests refused by the ceiling on waiting ones.

@@ -30,6 +30,7 @@ pub mod refusal;
 pub mod retry;
 pub mod rng;
 pub mod route;
+pub mod spread;
 pub mod time;
 pub mod timeout;
 pub mod trust;

@@ -193,8 +193,8 @@ pub struct Outlier {
     listed: Vec<u32>,
     /// Endpoints that are out now.
     active: u32,
-    /// Ejections that the percentage forbade.
-    pub overflows: u64,
+    /// Ejections that the percentage forbade, by [`Kind`].
+    pub overflows: [u64; Kind::ALL.len()],
 }
 
 impl Outlier {
@@ -317,7 +317,7 @@ impl Outlier {
         }
         let allowed = u64::from(self.active + 1) * 100 <= u64::from(rules.max_percent.min(100)) * hosts;
         if !allowed {
-            self.overflows += 1;
+            self.overflows[kind as usize] += 1;
             return;
         }
         let jitter = if rules.jitter.is_zero() {

@@ -11,6 +11,7 @@ use crate::error::StartError;
 use crate::listen::{self, Bound, Handed};
 use crate::log::{self, Log};
 use crate::mesh::{Door, Live, Mesh};
+use crate::numbers::numbers;
 use crate::pressure::{self, Ceilings};
 use crate::worker::{self, Command, Start};
 use parking_lot::Mutex;
@@ -24,7 +25,6 @@ use tokio::sync::{mpsc, oneshot};
 use weir_observe::{ClusterNumbers, Registry, Shard, Source};
 use weir_policy::flag::Flags;
 use weir_policy::plan::{AccessLog, Compatibility, Gateway, Plan};
-use weir_policy::retry::No;
 
 /// How long the end waits for the access log's last lines.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -237,7 +237,8 @@ impl Handle {
     /// Every series, in the Prometheus text format.
     pub fn metrics(&self) -> String {
         self.mesh.registry.connections(self.connections());
-        let clusters: Vec<ClusterNumbers> = self.mesh.cells().iter().map(|cell| numbers(cell)).collect();
+        let now = self.mesh.clock.now();
+        let clusters: Vec<ClusterNumbers> = self.mesh.cells().iter().map(|cell| numbers(cell, now)).collect();
         let mut out = String::new();
         let flags = |bits: u32| Flags::from_bits(bits).to_string();
         weir_observe::render(&self.mesh.registry, &self.shards, &clusters, &flags, &mut out);
@@ -346,27 +347,5 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// A cluster's living state, as metrics show it.
-fn numbers(cell: &crate::mesh::Cell) -> ClusterNumbers {
-    let (inflight, counts, rules) = {
-        let cluster = cell.cluster.lock();
-        (cluster.inflight, cluster.counts, Arc::clone(cluster.rules()))
-    };
-    let left = |ceiling: u32, used: u32| u64::from(ceiling.saturating_sub(used));
-    ClusterNumbers {
-        labels: cell.labels,
-        retries: counts.retries,
-        retry_successes: counts.retry_successes,
-        retry_refused: No::ALL.iter().map(|no| (no.word(), counts.refused[*no as usize])).collect(),
-        remaining: vec![
-            ("connections", left(rules.inflight.connections, inflight.connections)),
-            ("pending", left(rules.inflight.pending, inflight.pending)),
-            ("requests", left(rules.inflight.requests, inflight.requests)),
-            ("retries", left(rules.inflight.retries, inflight.retries)),
-        ],
-        rejected: vec![("pending", counts.overflow_pending), ("requests", counts.overflow_requests)],
     }
 }

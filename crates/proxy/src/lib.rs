@@ -21,6 +21,7 @@ mod http;
 mod listen;
 mod log;
 mod mesh;
+mod numbers;
 mod pressure;
 mod record;
 mod upstream;

@@ -141,7 +141,7 @@ pub fn look(cluster: &Cluster) -> String {
         add(&Host(address).to_string(), active.into());
     }
     add("ejected", cluster.outlier().active().into());
-    add("not ejected", cluster.outlier().overflows);
+    add("not ejected", cluster.outlier().overflows.iter().sum());
     add("firsts", counts.firsts);
     add("retries", counts.retries);
     add("saved", counts.retry_successes);
