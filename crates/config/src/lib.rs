@@ -13,6 +13,7 @@ pub mod bundle;
 pub mod check;
 pub mod decode;
 pub mod duration;
+pub mod fields;
 pub mod fix;
 pub mod graph;
 pub mod kind;

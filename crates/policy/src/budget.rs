@@ -8,6 +8,7 @@
 
 use crate::inflight::Inflight;
 use crate::time::Time;
+use crate::trail::Spent;
 use crate::window::{LENGTH, Window};
 use std::time::Duration;
 
@@ -64,6 +65,11 @@ impl Budget {
             Rules::Written(Written { interval: Some(interval), .. }) => self.recent.count(*interval, now),
             Rules::Written(_) | Rules::Off => {}
         }
+    }
+
+    /// What is counted now.
+    pub fn spent(&mut self, now: Time) -> Spent {
+        Spent { firsts: self.firsts.sum(now), retries: self.retries.sum(now) }
     }
 
     /// May a retry start? Counts it when it may.

@@ -24,6 +24,7 @@ use crate::refusal::Refusal;
 use crate::retry::{self, Idempotency, No, Previous};
 use crate::time::Time;
 use crate::timeout;
+use crate::trail::{End, Spent, Then, Trail};
 use crate::wish::Late;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -72,6 +73,7 @@ pub struct Call {
     late: Late,
     /// When it began.
     began: Time,
+    trail: Trail,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -111,6 +113,7 @@ impl Call {
             hash: None,
             late: Late::default(),
             began: Time::ZERO,
+            trail: Trail::default(),
         }
     }
 
@@ -141,6 +144,21 @@ impl Call {
     /// Why the last failure was not retried, when there was one.
     pub const fn refused(&self) -> Option<No> {
         self.refused
+    }
+
+    /// What was decided so far.
+    pub const fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// The rules that its tries are repeated by.
+    pub const fn retry(&self) -> Option<&Arc<retry::Rules>> {
+        self.retry.as_ref()
+    }
+
+    /// Its time limits.
+    pub const fn timeout(&self) -> &timeout::Rules {
+        &self.timeout
     }
 
     /// The endpoint that a try or an answer is under way with.
@@ -194,7 +212,8 @@ impl Call {
         cluster.tick(now);
         let late = self.late.status();
         cluster.record(endpoint, |rules| outlier::Seen::of(rules, outcome, late), draw.rng, now);
-        let step = match self.ask(cluster, outcome, now) {
+        let asked = self.ask(cluster, outcome, now);
+        let step = match asked {
             Ok(()) => {
                 self.tried.push(Tried { endpoint, address: cluster.address(endpoint) });
                 self.leave(cluster, endpoint);
@@ -207,8 +226,26 @@ impl Call {
                 self.settle(cluster, endpoint, outcome, no)
             }
         };
+        self.note(cluster, outcome, asked.err().flatten(), &step, now);
         cluster.check(now);
         step
+    }
+
+    /// Writes down what followed a try.
+    fn note(&mut self, cluster: &mut Cluster, outcome: &Outcome, no: Option<No>, step: &Step, now: Time) {
+        let failed = match outcome.result {
+            outcome::Result::Response(response) => response.status >= 400,
+            _ => true,
+        };
+        let uncovered = (failed && self.retry.is_some()).then_some(No::Condition);
+        let then = match step {
+            Step::Wait(until) => Then::Again(*until),
+            Step::Refuse(why) => Then::Refused(*why, no.or(uncovered)),
+            Step::Answer | Step::Try(_) => Then::Answer(no.or(uncovered)),
+        };
+        let spent = if failed { cluster.budget.spent(now) } else { Spent::default() };
+        let Outcome { result, reached, connected, .. } = *outcome;
+        self.trail.end(End { at: now, result, reached, connected, then, inflight: cluster.inflight, spent });
     }
 
     /// The answer broke off upstream, after its head: the endpoint is to blame. [`Call::ended`] follows.
@@ -252,7 +289,9 @@ impl Call {
         self.state = State::Trying(endpoint);
         self.attempts += 1;
         let limits = timeout::Limits { received: self.received, rules: self.timeout, began: now };
-        Step::Try(Attempt { endpoint, address: cluster.address(endpoint), number: self.attempts, limits })
+        let address = cluster.address(endpoint);
+        self.trail.begin(self.attempts, address, now);
+        Step::Try(Attempt { endpoint, address, number: self.attempts, limits })
     }
 
     /// The questions of [`crate::retry`], in their order. `Ok` = again, and the retry is counted.

@@ -8,6 +8,7 @@
 //! ```
 //! Does not: hold living state ([`crate::cluster::Cluster`] does).
 
+use crate::origin::Origins;
 use crate::place::Place;
 use crate::route::Table;
 use crate::trust::Trust;
@@ -19,6 +20,8 @@ use std::time::Duration;
 /// Everything the data path knows of the configuration.
 #[derive(Default, Debug)]
 pub struct Plan {
+    /// `NUMBER-HASH8` of the documents it was compiled from; empty until it has one.
+    pub version: Arc<str>,
     pub settings: Settings,
     /// Routes of the outbound listener: by host.
     pub outbound: Table,
@@ -59,6 +62,8 @@ pub struct Upstream {
     pub connection: connection::Rules,
     /// `None`: no endpoint is ever ejected.
     pub outlier: Option<outlier::Rules>,
+    /// Where the values of its rules come from.
+    pub origins: Origins,
     pub place: Place,
 }
 
@@ -95,6 +100,7 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// Whose `x-envoy-*` request headers are obeyed.
     pub trust: Trust,
+    pub origins: Origins,
 }
 
 /// Whose defaults hold where weir improves on Istio's. `docs/compatibility.md` has the list.
@@ -157,6 +163,7 @@ impl Default for Settings {
             limits: Limits::default(),
             access_log: AccessLog::Json,
             trust: Trust::default(),
+            origins: Origins::default(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! As in istiod's output, a rule with several `match` blocks is several entries with one shared [`Route`].
 //! Does not: change the request (the wet side applies [`Forward::rewrite`] and the header edits).
 
+use crate::origin::Origins;
 use crate::place::Place;
 use crate::plan::ClusterIndex;
 use crate::rng::Rng;
@@ -17,8 +18,10 @@ use std::sync::Arc;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod unmet;
 
 pub use rewrite::{location, rewritten};
+pub use unmet::Unmet;
 
 /// Routes by host.
 #[derive(Default, Debug)]
@@ -115,6 +118,8 @@ pub struct Route {
     pub action: Action,
     /// `headers` of the rule; a destination's own are in [`Destination::headers`].
     pub headers: HeaderEdits,
+    /// Where the rule's values come from; those of its destinations are in [`Destination::origins`].
+    pub origins: Origins,
     pub place: Place,
 }
 
@@ -146,6 +151,7 @@ pub struct Destination {
     pub timeout: timeout::Rules,
     /// `None`: retries are switched off (`attempts: 0`).
     pub retry: Option<Arc<retry::Rules>>,
+    pub origins: Origins,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -271,7 +277,8 @@ impl Table {
         }
     }
 
-    fn host(&self, authority: &[u8]) -> Option<&VirtualHost> {
+    /// The virtual host that an authority belongs to.
+    pub fn host(&self, authority: &[u8]) -> Option<&VirtualHost> {
         let mut lower = [0u8; LONGEST_HOST];
         let name = bare_host(authority, &mut lower);
         let index = name.and_then(|name| self.named(name)).or(self.any)?;
@@ -307,13 +314,7 @@ fn bare_host<'b>(authority: &[u8], lower: &'b mut [u8; LONGEST_HOST]) -> Option<
 impl Match {
     /// Do all conditions hold?
     pub fn holds(&self, facts: &Facts<'_>) -> bool {
-        self.path.as_ref().is_none_or(|pattern| pattern.matches_in(facts.path, self.path_case))
-            && self.method.as_ref().is_none_or(|pattern| pattern.matches(facts.method))
-            && self.port.is_none_or(|port| port == facts.port)
-            && self.headers.iter().all(|header| header.holds(facts.headers))
-            && self.query.iter().all(|parameter| parameter.holds(facts.query))
-            && self.authority.as_ref().is_none_or(|pattern| pattern.matches(facts.authority))
-            && self.scheme.as_ref().is_none_or(|pattern| pattern.matches(facts.scheme))
+        self.unmet(facts).is_none()
     }
 }
 

@@ -7,6 +7,7 @@ use super::outlier_detection::{OutlierDetection, outlier_detection};
 use super::policy;
 use super::retries::RetryOn;
 use crate::decode::{At, Object};
+use crate::fields::Fields;
 use crate::names;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct TrafficPolicy {
     /// `tls.mode` other than DISABLE: not enforced yet.
     pub guarded: Option<Place>,
     pub ports: Vec<(u16, TrafficPolicy)>,
+    /// Where its fields stand, less those of ports.
+    pub at: Fields,
     pub place: Option<Place>,
 }
 
@@ -153,7 +156,9 @@ fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
         let words = "`trafficPolicy` must have at least one field";
         policy.sink.add(Problem::new(Code::Missing, policy.place(), words));
     }
-    let mut out = TrafficPolicy { place: Some(policy.place()), ..TrafficPolicy::default() };
+    let at = Fields::of(policy, &["portLevelSettings"]);
+    let at = at.alias(policy, &["retryPolicy", "retryBudget"], "retryBudget");
+    let mut out = TrafficPolicy { at, place: Some(policy.place()), ..TrafficPolicy::default() };
     out.pool = policy.object("connectionPool").map(|pool| connection_pool(&pool));
     out.balance = policy.object("loadBalancer").map(|balancer| load_balancer(&balancer));
     out.outlier = policy.object("outlierDetection").map(|outlier| outlier_detection(&outlier));

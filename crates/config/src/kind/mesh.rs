@@ -3,6 +3,7 @@
 use super::destination_rule::{RetryBudget, retry_budget};
 use super::retries::{Retries, retries};
 use crate::decode::{At, Object};
+use crate::fields::Fields;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::place::Place;
@@ -21,6 +22,8 @@ pub struct Mesh {
     pub limits: Limits,
     /// `trustRequestOverrides`.
     pub trust: Vec<Cidr>,
+    /// Where its fields stand.
+    pub at: Fields,
     pub place: Place,
 }
 
@@ -69,6 +72,7 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
         access_log,
         limits,
         trust,
+        at: Fields::of(spec, &[]),
         place: spec.place(),
     }
 }

@@ -6,6 +6,7 @@ use super::http_match::{HttpMatch, http_match};
 use super::l4;
 use super::retries::{Retries, route_retries};
 use crate::decode::{At, Object};
+use crate::fields::Fields;
 use crate::names;
 use crate::problem::{Code, Problem};
 use crate::re2;
@@ -38,6 +39,8 @@ pub struct HttpRule {
     pub retries: Option<Retries>,
     pub headers: Headers,
     pub rewrite: Option<Rewrite>,
+    /// Where its fields stand, less `match`.
+    pub at: Fields,
     pub place: Place,
 }
 
@@ -53,6 +56,7 @@ pub struct Reference {
 impl HttpRule {
     /// Takes from a root what this rule of a delegate does not say.
     pub fn inherit(&mut self, root: &Self) {
+        self.at.inherit(&root.at);
         if self.rewrite.is_none() {
             self.rewrite.clone_from(&root.rewrite);
         }
@@ -220,7 +224,8 @@ fn http_rule(rule: &Object<'_>, role: Role) -> HttpRule {
     rule.object("mirrorPercentage");
     rule.later(&["fault", "mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", "corsPolicy"]);
     rule.end();
-    HttpRule { name, matches, action, delegate, timeout, retries, headers, rewrite, place: rule.place() }
+    let at = Fields::of(rule, &["match"]);
+    HttpRule { name, matches, action, delegate, timeout, retries, headers, rewrite, at, place: rule.place() }
 }
 
 fn reference(written: &Object<'_>) -> Reference {

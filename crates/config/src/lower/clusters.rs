@@ -1,7 +1,8 @@
 //! One cluster per host, port and subset: `outbound|PORT|SUBSET|HOST`.
 
 use super::merge::{self, Merged};
-use super::{balance, budget, connection, inflight, outlier};
+use super::{balance, budget, connection, inflight, origins, outlier};
+use crate::fields::Fields;
 use crate::graph::{Graph, Service as Node};
 use crate::kind::destination_rule::{DestinationRule, RetryPolicy, Subset};
 use crate::kind::mesh::Mesh;
@@ -19,6 +20,7 @@ pub struct Clusters<'a> {
     pub compatibility: Compatibility,
     merged: HashMap<usize, Merged>,
     mesh: Option<&'a Mesh>,
+    settings: &'a Settings,
     made: Vec<Arc<Upstream>>,
     facts: Vec<Made>,
     known: HashMap<(usize, u16, String), ClusterIndex>,
@@ -28,6 +30,8 @@ pub struct Clusters<'a> {
 #[derive(Clone)]
 pub struct Made {
     pub retry: Option<RetryPolicy>,
+    /// Where the fields of its policy stand.
+    pub at: Fields,
     /// Guarded by a security setting that is not enforced yet.
     pub guarded: bool,
 }
@@ -45,12 +49,13 @@ impl<'a> Clusters<'a> {
         graph: &'a Graph,
         rules: Vec<DestinationRule>,
         mesh: Option<&'a Mesh>,
-        settings: &Settings,
+        settings: &'a Settings,
         problems: &mut Vec<Problem>,
     ) -> Self {
         let compatibility = settings.compatibility;
         let merged = merge::merge(graph, rules, compatibility, problems);
-        Self { graph, compatibility, merged, mesh, made: Vec::new(), facts: Vec::new(), known: HashMap::new() }
+        let (made, facts, known) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { graph, compatibility, merged, mesh, settings, made, facts, known }
     }
 
     /// Makes the clusters that need no route to exist.
@@ -83,7 +88,7 @@ impl<'a> Clusters<'a> {
                 Some(found.ok_or(Nowhere::Subset)?)
             }
         };
-        let (upstream, facts) = make(node, port, subset, merged, self.mesh, self.compatibility);
+        let (upstream, facts) = make(node, port, subset, merged, self.mesh, self.settings);
         let index = ClusterIndex(self.made.len() as u32);
         self.made.push(Arc::new(upstream));
         self.facts.push(facts);
@@ -103,6 +108,15 @@ impl<'a> Clusters<'a> {
         }
         let mesh = self.mesh.and_then(|mesh| mesh.retries.as_ref());
         super::retry::of_route(mesh, self.compatibility, self.previous(index))
+    }
+
+    /// Where the retries of a route come from, given its own fields when it has retries itself.
+    pub fn retry_origins<'f>(&'f self, route: Option<&'f Fields>, index: Option<ClusterIndex>) -> origins::Retries<'f> {
+        let upstream = index.map(|index| &self.made[index.0 as usize]);
+        let hashing = upstream.filter(|upstream| upstream.balance.key().is_some()).map(|upstream| &upstream.origins);
+        let facts = index.map(|index| self.facts(index));
+        let destination = facts.filter(|facts| facts.retry.is_some()).map(|facts| &facts.at);
+        origins::Retries { route, destination, mesh: self.mesh, hashing, settings: &self.settings.origins }
     }
 
     /// Whether retries to it avoid hosts tried before when nothing is written.
@@ -126,13 +140,13 @@ fn make(
     subset: Option<&Subset>,
     merged: Option<&Merged>,
     mesh: Option<&Mesh>,
-    compatibility: Compatibility,
+    settings: &Settings,
 ) -> (Upstream, Made) {
     let policy = merge::effective(merged, port.number, subset);
     let labels = subset.map(|subset| subset.labels.as_slice()).unwrap_or_default();
     let name = subset.map(|subset| subset.name.as_str()).unwrap_or_default();
     let written = policy.budget.as_ref().or_else(|| mesh.and_then(|mesh| mesh.retry_budget.as_ref()));
-    let budget = budget::lower(written, compatibility);
+    let budget = budget::lower(written, settings.compatibility);
     let upstream = Upstream {
         id: format!("{}/{}|{}|{name}", node.namespace, node.host, port.number).into(),
         name: format!("outbound|{}|{name}|{}", port.number, node.host).into(),
@@ -149,7 +163,8 @@ fn make(
         budget,
         connection: connection::lower(policy.pool.as_ref(), mesh.and_then(|mesh| mesh.connect_timeout)),
         outlier: outlier::lower(policy.outlier.as_ref()),
+        origins: origins::of_upstream(&policy.at, mesh, &settings.origins),
         place: node.place.clone(),
     };
-    (upstream, Made { retry: policy.retry, guarded: policy.guarded.is_some() })
+    (upstream, Made { retry: policy.retry, at: policy.at, guarded: policy.guarded.is_some() })
 }

@@ -70,6 +70,7 @@ fn add_subsets(into: &mut Vec<Subset>, from: &[Subset]) {
 }
 
 fn fill(into: &mut TrafficPolicy, from: &TrafficPolicy) {
+    into.at.fill(&from.at, &["loadBalancer", "retryBudget", "tls"]);
     match (&mut into.pool, &from.pool) {
         (Some(pool), Some(other)) => fill_pool(pool, other),
         (pool @ None, Some(other)) => *pool = Some(other.clone()),
@@ -134,6 +135,8 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
         None => host.clone(),
         Some(subset) => {
             let own = &subset.policy;
+            let mut at = own.at.clone();
+            at.inherit(&host.at);
             TrafficPolicy {
                 pool: own.pool.clone().or_else(|| host.pool.clone()),
                 balance: own.balance.clone().or_else(|| host.balance.clone()),
@@ -142,6 +145,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
                 budget: own.budget.clone().or_else(|| host.budget.clone()),
                 guarded: own.guarded.clone().or_else(|| host.guarded.clone()),
                 ports: if own.ports.is_empty() { host.ports.clone() } else { own.ports.clone() },
+                at,
                 place: own.place.clone().or_else(|| host.place.clone()),
             }
         }
@@ -151,6 +155,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
         out.balance = own.balance;
         out.outlier = own.outlier;
         out.guarded = own.guarded;
+        out.at.replace(&own.at, &["connectionPool", "loadBalancer", "outlierDetection", "tls"]);
     }
     out
 }

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod delegate;
 pub mod inflight;
 pub mod merge;
+pub mod origins;
 pub mod outlier;
 pub mod retry;
 pub mod route;
@@ -112,7 +113,8 @@ fn lower(words: Words, bundle: &Bundle, kept: &[Nodes], problems: &mut Vec<Probl
     if !kept.is_empty() {
         crate::check::lints(kept, &graph, &settings, problems);
     }
-    Plan { settings, outbound, gateways, clusters: clusters.finish() }
+    let clusters = clusters.finish();
+    Plan { settings, outbound, gateways, clusters, ..Plan::default() }
 }
 
 fn settings(mesh: Option<&Mesh>, bundle: &Bundle) -> Settings {
@@ -123,6 +125,7 @@ fn settings(mesh: Option<&Mesh>, bundle: &Bundle) -> Settings {
         settings.compatibility = mesh.compatibility.unwrap_or(Compatibility::Weir);
         settings.access_log = mesh.access_log.unwrap_or(settings.access_log);
     }
+    settings.origins = origins::of_settings(mesh, &bundle.options);
     settings.compatibility = bundle.options.compatibility.unwrap_or(settings.compatibility);
     settings
 }

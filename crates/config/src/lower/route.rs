@@ -1,7 +1,7 @@
 //! `http[]` → [`weir_policy::route`]: conditions, actions, header edits.
 
 use super::clusters::{Clusters, Nowhere};
-use super::timeout;
+use super::{origins, timeout};
 use crate::decode::At;
 use crate::kind::headers::{Headers, Operations};
 use crate::kind::http_match::{HttpMatch, StringMatch};
@@ -35,7 +35,8 @@ pub fn lower(
         Words::Direct { status, body } => Action::Direct(Direct { status: *status, body: body.as_slice().into() }),
         Words::Route(destinations) => Action::Forward(forward(rule, destinations, of, clusters, problems)),
     };
-    Some(Arc::new(Route { name: name.into(), action, headers: edits(&rule.headers), place: rule.place.clone() }))
+    let (headers, origins) = (edits(&rule.headers), origins::of_route(&rule.at));
+    Some(Arc::new(Route { name: name.into(), action, headers, origins, place: rule.place.clone() }))
 }
 
 fn forward(
@@ -46,9 +47,9 @@ fn forward(
     problems: &mut Vec<Problem>,
 ) -> Forward {
     let several = written.len() > 1;
-    let chosen = written.iter().filter(|one| !several || one.weight > 0);
+    let chosen = written.iter().enumerate().filter(|(_, one)| !several || one.weight > 0);
     let destinations: Vec<Destination> =
-        chosen.map(|one| destination(rule, one, several, of, clusters, problems)).collect();
+        chosen.map(|(nth, one)| destination(rule, nth, one, several, of, clusters, problems)).collect();
     let total_weight = destinations.iter().map(|one| one.weight).sum::<u64>().max(1);
     let rewrite = rule.rewrite.as_ref().and_then(|rewrite| match (&rewrite.uri, &rewrite.regex) {
         (_, Some((pattern, substitution))) => Some(Rewrite::Regex {
@@ -87,6 +88,7 @@ fn groups(substitution: &str) -> String {
 
 fn destination(
     rule: &HttpRule,
+    nth: usize,
     written: &Weighted,
     several: bool,
     of: &VirtualService,
@@ -107,6 +109,8 @@ fn destination(
             (clusters.default_retry(index), per_try.map(|value| At { value, place: rule.place.clone() }))
         }
     };
+    let own = rule.retries.is_some().then_some(&rule.at);
+    let origins = origins::of_destination(&rule.at, nth, &clusters.retry_origins(own, index));
     Destination {
         target,
         weight: if several { u64::from(written.weight) } else { 1 },
@@ -114,6 +118,7 @@ fn destination(
         authority: host_of(&written.headers.request).map(Into::into),
         timeout: timeout::lower(rule.timeout.as_ref(), per_try.as_ref(), problems),
         retry: retry.map(Arc::new),
+        origins,
     }
 }
 

@@ -1,8 +1,8 @@
 //! Route tables: of the outbound listener, and of each Gateway port.
 
 use super::clusters::Clusters;
-use super::route;
 use super::scope::Scope;
+use super::{origins, route};
 use crate::bundle::Bundle;
 use crate::decode::At;
 use crate::graph::canonical;
@@ -14,6 +14,7 @@ use std::collections::hash_map::Entry as Entry_;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use weir_policy::origin::Origins;
 use weir_policy::place::Place;
 use weir_policy::plan::Gateway;
 use weir_policy::route::{Action, Destination, Entry, Forward, HeaderEdits, Match, Route, Table, Target, VirtualHost};
@@ -193,12 +194,14 @@ fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Rule> {
             authority: None,
             timeout: timeout::Rules { whole: None, per_try },
             retry: clusters.default_retry(Some(index)).map(Arc::new),
+            origins: origins::of_retries(&clusters.retry_origins(None, Some(index))),
         };
         let forward = Forward { destinations: vec![destination], total_weight: 1, rewrite: None, authority: None };
         let route = Route {
             name: "default".into(),
             action: Action::Forward(forward),
             headers: HeaderEdits::default(),
+            origins: Origins::default(),
             place: place.clone(),
         };
         let then = Arc::new(route);

@@ -3,6 +3,7 @@
 use super::*;
 use crate::budget;
 use crate::inflight;
+use crate::origin::Origins;
 use crate::outcome::{Body, Interim, Reached};
 use crate::place::Place;
 use crate::plan::{Endpoint, Service, Upstream};
@@ -34,6 +35,7 @@ fn upstream(endpoints: u16) -> Upstream {
         budget: budget::Rules::Off,
         connection: connection::Rules::default(),
         outlier: None,
+        origins: Origins::default(),
         place: Place::default(),
     }
 }

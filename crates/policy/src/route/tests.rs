@@ -31,7 +31,8 @@ fn facts<'a>(authority: &'a str, target: &'a str, headers: &'a dyn Headers) -> F
 
 fn direct(name: &str) -> Arc<Route> {
     let action = Action::Direct(Direct { status: 200, body: name.as_bytes().into() });
-    Arc::new(Route { name: name.into(), action, headers: HeaderEdits::default(), place: Place::default() })
+    let origins = Origins::default();
+    Arc::new(Route { name: name.into(), action, headers: HeaderEdits::default(), origins, place: Place::default() })
 }
 
 fn host(name: &str, entries: Vec<Match>) -> VirtualHost {
@@ -143,6 +144,7 @@ fn destinations_are_chosen_by_weight() {
         authority: None,
         timeout: timeout::Rules::default(),
         retry: None,
+        origins: Origins::default(),
     };
     let forward = Forward {
         destinations: vec![destination(80), destination(20)],

@@ -51,6 +51,7 @@ pub fn upstream(endpoints: u8) -> Upstream {
         budget: budget::Rules::Off,
         connection: connection::Rules::default(),
         outlier: None,
+        origins: weir_policy::origin::Origins::default(),
         place: Place::default(),
     }
 }
