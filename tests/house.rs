@@ -130,3 +130,24 @@ fn every_policy_with_rules_is_lowered_by_a_file_of_its_name() {
         }
     }
 }
+
+/// Policies without a script, and why.
+const WITHOUT_SCRIPT: [(&str, &str); 4] = [
+    ("connection", "says nothing about a call: the pool carries it out"),
+    ("cors", "is about header fields: a script has none"),
+    ("fault", "is asked before there is a call, by the filters of a route"),
+    ("limit", "is asked before there is a call, by the filters of a route"),
+];
+
+#[test]
+fn every_policy_with_rules_has_scripts_that_show_its_steps() {
+    for path in files("crates/policy/src", ".rs") {
+        if production(&path).contains("pub struct Rules") || production(&path).contains("pub enum Rules") {
+            let name = path.file_stem().expect("a file").to_string_lossy().into_owned();
+            let scripts = root().join("testdata/script").join(&name);
+            let has = fs::read_dir(&scripts).is_ok_and(|mut files| files.next().is_some());
+            let is_excused = WITHOUT_SCRIPT.iter().any(|(excused, _)| *excused == name);
+            assert!(has || is_excused, "{} has Rules: show its steps in {}", path.display(), scripts.display());
+        }
+    }
+}

@@ -24,8 +24,15 @@ pub(crate) struct Invariants<'a> {
     ejected: u32,
     calls: HashMap<u64, Known>,
     firsts: Recent,
-    retries: Recent,
+    /// Of the default budget's time: another budget's says nothing to it.
+    by_default: ByDefault,
     tries: u64,
+}
+
+#[derive(Default)]
+struct ByDefault {
+    firsts: Recent,
+    retries: Recent,
 }
 
 /// What is known of a call.
@@ -69,7 +76,7 @@ impl<'a> Invariants<'a> {
             ejected: 0,
             calls: HashMap::new(),
             firsts: Recent::default(),
-            retries: Recent::default(),
+            by_default: ByDefault::default(),
             tries: 0,
         }
     }
@@ -91,6 +98,9 @@ impl<'a> Invariants<'a> {
         if line.call > 0 && known.began.is_none() {
             known.began = Some(line.at);
             self.firsts.add(line.at);
+            if cluster.rules().budget == budget::Rules::Default {
+                self.by_default.firsts.add(line.at);
+            }
         }
         let began = known.began.unwrap_or(line.at);
         match &line.what {
@@ -123,23 +133,23 @@ impl<'a> Invariants<'a> {
 
     /// A retry was allowed just now.
     fn retry(&mut self, cluster: &Cluster, now: Time) -> Held {
-        self.retries.add(now);
         let after = cluster.inflight;
         match cluster.rules().budget {
             budget::Rules::Off => Ok(()),
             budget::Rules::Default => {
                 // The window's oldest tenth of a second leaves as a whole.
-                let retries = self.retries.within(Duration::from_millis(9900), now);
-                let firsts = self.firsts.within(Duration::from_secs(10), now);
+                self.by_default.retries.add(now);
+                let retries = self.by_default.retries.within(Duration::from_millis(9900), now);
+                let firsts = self.by_default.firsts.within(Duration::from_secs(10), now);
                 hold(retries * 10 <= firsts * 2 + 300, || format!("{retries} retries of {firsts} firsts in 10 s"))
             }
             budget::Rules::Written(written) => {
                 let base = match written.interval {
-                    Some(_) => self.firsts.within(Duration::from_secs(10), now),
+                    Some(interval) => self.firsts.within(interval, now),
                     // The call itself was still under way when it asked.
                     None => u64::from(after.requests + 1 + self.before.pending.max(after.pending)),
                 };
-                let earned = (base as f64 * written.percent / 100.0).max(f64::from(written.minimum));
+                let earned = (base as f64 * written.percent / 100.0).floor().max(f64::from(written.minimum));
                 let others = after.retries - 1;
                 hold(f64::from(others) < earned, || format!("a retry beside {others} others, {earned} allowed"))
             }

@@ -100,7 +100,7 @@ impl Dice {
         let written = Written {
             percent: self.one(&percent),
             minimum: self.between(0, 4) as u32,
-            interval: if self.chance(30) { Some(Duration::from_secs(10)) } else { None },
+            interval: if self.chance(30) { Some(self.millis(100, 10_000)) } else { None },
         };
         let budget = [budget::Rules::Default, budget::Rules::Off, budget::Rules::Written(written)];
         Upstream {
