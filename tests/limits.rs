@@ -210,17 +210,38 @@ fn lim_04_out_of_descriptors_the_rest_goes_on() {
 }
 
 #[test]
-fn lim_04_out_of_memory_new_requests_are_refused_and_said_so() {
+fn lim_04_short_of_memory_new_requests_are_refused_until_it_is_had_back() {
+    const HOLDERS: usize = 400;
     let backend = Backend::start();
-    let weir = Weir::start(&service_entry("app.test", backend.port), &["--workers", "1", "--memory-limit", "64Mi"]);
-    assert_eq!(Client::open(weir.outbound).get("app.test", "/").expect("an answer").status, 200);
-    drop(weir);
-    // Connections that were there before it became short: here, one that came before the first look.
-    let weir = Weir::start(&service_entry("app.test", backend.port), &["--workers", "1", "--memory-limit", "4Ki"]);
-    eventually("memory is short", || limited(&weir, "pressure") == 1);
-    let mut client = Client::open(weir.outbound);
-    client.stream().set_read_timeout(Some(Duration::from_millis(300))).expect("set");
-    assert!(client.get("app.test", "/").is_none(), "nothing is accepted");
+    let mesh = service_entry("app.test", backend.port);
+    let weir = Weir::start(&mesh, &["--workers", "1", "--memory-limit", "32Mi"]);
+    let mut holders: Vec<TcpStream> =
+        (0..HOLDERS).map(|_| TcpStream::connect(weir.outbound).expect("connected")).collect();
+    let mut good: Vec<Client> = (0..20).map(|_| Client::open(weir.outbound)).collect();
+    eventually("all are accepted", || weir.connections() == HOLDERS as u64 + 20);
+    // Heads that never end, inside the mesh, where nobody is in a hurry: a buffer each.
+    let head = format!("GET / HTTP/1.1\r\nX: {}", "a".repeat(50 * 1024));
+    for holder in &mut holders {
+        holder.write_all(head.as_bytes()).expect("written");
+    }
+    let mut refused = None;
+    eventually("requests are refused", || {
+        let reply = good.pop().expect("one of twenty").get("app.test", "/").expect("an answer");
+        refused = Some(reply).filter(|reply| reply.status == 503);
+        std::thread::park_timeout(Duration::from_millis(100));
+        refused.is_some()
+    });
+    let refused = refused.expect("a refusal");
+    assert_eq!(refused.header("x-weir-reason"), Some("overloaded"));
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert!(limited(&weir, "overloaded") >= 1 && limited(&weir, "pressure") >= 1);
+    drop(holders);
+    eventually("it is served again", || {
+        Client::try_open(weir.outbound).is_some_and(|mut client| {
+            client.stream().set_read_timeout(Some(Duration::from_millis(500))).expect("set");
+            client.get("app.test", "/").is_some_and(|reply| reply.status == 200)
+        })
+    });
 }
 
 /// A backend whose answer to anything is `size` bytes of a pattern; and the pattern's checksum.

@@ -46,9 +46,10 @@ fn an_upgrade_hands_every_listener_over() {
 #[test]
 fn a_successor_that_cannot_serve_leaves_the_old_one() {
     let backend = Backend::start();
-    let mut weir = Weir::start(&service_entry("app.test", backend.port), &[]);
+    let good = service_entry("app.test", backend.port);
+    let mut weir = Weir::start(&good, &[]);
     let first = weir.id();
-    weir.write("apiVersion: v1\nkind: Nothing\n");
+    weir.write(&good.replace("hosts:", "hostz:"));
     let reply = weir.upgrade();
     assert_eq!(reply.status, 409, "{}", reply.text());
     assert!(reply.text().contains("exit status: 2"), "{}", reply.text());

@@ -168,6 +168,11 @@ impl Store {
         self.free.borrow_mut().pop().unwrap_or_default()
     }
 
+    /// Frees all that is not lent.
+    pub(crate) fn clear(&self) {
+        drop(self.free.take());
+    }
+
     pub(crate) fn give_back(&self, mut scratch: Box<Scratch>) {
         let way = &scratch.way;
         let largest = [

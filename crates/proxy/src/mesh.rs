@@ -141,7 +141,7 @@ impl Mesh {
     /// Takes `bytes` of the memory for replays, when there is that much.
     pub(crate) fn take_replay(&self, bytes: u64, limit: u64) -> bool {
         let before = self.replay.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) <= limit {
+        if before.saturating_add(bytes) <= limit.min(self.pressure.replay) {
             return true;
         }
         self.give_replay(bytes);

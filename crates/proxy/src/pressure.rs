@@ -39,6 +39,8 @@ pub(crate) struct Pressure {
     level: AtomicU8,
     /// The first descriptor that no client may have.
     reserved: u64,
+    /// Bytes that may be kept for retries, whatever the configuration says: an eighth of the memory.
+    pub(crate) replay: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -51,7 +53,11 @@ enum Level {
 impl Pressure {
     pub(crate) fn new(ceilings: &Ceilings) -> Self {
         let share = |limit: u64| limit.saturating_sub(limit / 10);
-        Self { level: AtomicU8::new(Level::Low as u8), reserved: ceilings.descriptors.map_or(u64::MAX, share) }
+        Self {
+            level: AtomicU8::new(Level::Low as u8),
+            reserved: ceilings.descriptors.map_or(u64::MAX, share),
+            replay: ceilings.memory.map_or(u64::MAX, |memory| memory / 8),
+        }
     }
 
     /// The kernel gives the lowest free number, so a high one says that all below it are in use.
@@ -77,14 +83,35 @@ fn level(used: u64, limit: Option<u64>) -> Level {
     }
 }
 
+/// An allocator keeps what was freed and uses it again, and may not give it back for long. So pressure ends also when
+/// half of the connections are gone that there were when it began: there is room, whatever the figures say.
+#[derive(Default, Debug)]
+struct Crowd {
+    /// When memory became short.
+    connections: Option<u32>,
+}
+
+impl Crowd {
+    fn judge(&mut self, found: Level, connections: u32) -> Level {
+        if found == Level::Low {
+            self.connections = None;
+            return Level::Low;
+        }
+        let began = *self.connections.get_or_insert(connections);
+        if connections > 0 && connections >= began / 2 { found } else { Level::Low }
+    }
+}
+
 /// Watches as long as the mesh lives.
 pub(crate) fn watch(mesh: Weak<Mesh>, ceilings: Ceilings) -> std::io::Result<()> {
     if ceilings.memory.is_none() {
         return Ok(());
     }
     std::thread::Builder::new().name("pressure".into()).spawn(move || {
+        let mut crowd = Crowd::default();
         while let Some(mesh) = mesh.upgrade() {
             let found = level(memory(&ceilings), ceilings.memory);
+            let found = crowd.judge(found, mesh.connections.load(Ordering::Relaxed));
             let before = mesh.pressure.level.swap(found as u8, Ordering::Relaxed);
             if before < Level::Accepting as u8 && found >= Level::Accepting {
                 mesh.registry.limited(weir_observe::Limit::Pressure);
@@ -136,6 +163,19 @@ mod tests {
         assert_eq!(level(95, Some(100)), Level::Shedding);
         assert_eq!(level(95, None), Level::Low);
         assert_eq!(level(u64::MAX, Some(u64::MAX / 2)), Level::Shedding);
+    }
+
+    #[test]
+    fn pressure_ends_with_half_of_its_crowd_and_comes_back_with_it() {
+        let mut crowd = Crowd::default();
+        assert_eq!(crowd.judge(Level::Low, 500), Level::Low);
+        assert_eq!(crowd.judge(Level::Shedding, 100), Level::Shedding);
+        assert_eq!(crowd.judge(Level::Shedding, 50), Level::Shedding);
+        assert_eq!(crowd.judge(Level::Shedding, 49), Level::Low);
+        assert_eq!(crowd.judge(Level::Accepting, 60), Level::Accepting);
+        assert_eq!(crowd.judge(Level::Low, 60), Level::Low);
+        assert_eq!(crowd.judge(Level::Accepting, 10), Level::Accepting);
+        assert_eq!(Crowd::default().judge(Level::Shedding, 0), Level::Low, "nobody could free anything");
     }
 
     #[test]

@@ -28,6 +28,8 @@ use weir_policy::time::Time;
 
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
+/// A block that no allocator keeps for itself.
+const LARGE: usize = 64 << 20;
 /// In a drain, a connection without a request for so long is ended: a request that is on its way still arrives.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// A worker this far above the average hands new connections on: factor 1.25, plus this many.
@@ -354,6 +356,12 @@ async fn sweep(worker: Rc<Worker>) {
             drop(worker.pools.clear());
         }
         worker.close_idle(now);
+        if worker.mesh.pressure.stops_accepting() {
+            worker.buffers.clear();
+            // Allocators give memory back while they are used, and this thread may be idle now: a large block, never
+            // touched, makes them look at what they hold.
+            drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
+        }
     }
 }
 
