@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use weir_policy::balance::key::Key;
+use weir_policy::balance::{Hash, Shape};
 use weir_policy::budget::Written;
 use weir_policy::outlier::Origin;
 use weir_policy::plan::Upstream;
@@ -95,7 +97,14 @@ impl Dice {
     }
 
     fn upstream(&mut self) -> Upstream {
-        let balance = [balance::Rules::RoundRobin, balance::Rules::LeastRequest, balance::Rules::Random];
+        let hash = |shape| balance::Rules::Hash(Hash { key: Key::Source, shape });
+        let balance = [
+            balance::Rules::RoundRobin,
+            balance::Rules::LeastRequest,
+            balance::Rules::Random,
+            hash(Shape::Ring(64)),
+            hash(Shape::Maglev(101)),
+        ];
         let percent = [5.0, 20.0, 50.0];
         let written = Written {
             percent: self.one(&percent),
@@ -167,7 +176,8 @@ impl Dice {
     fn traffic(&mut self, request: &Request) -> Traffic {
         let from = Time::from_millis(self.below(1000));
         let until = Time::from_millis(self.between(5000, LENGTH));
-        let request = request.clone();
+        let hash = if self.chance(50) { Some(self.0.next()) } else { None };
+        let request = Request { hash, ..request.clone() };
         if self.chance(50) {
             let mean = self.millis(10, 150);
             Traffic::Open { request, gap: Latency::Exponential { mean }, from, until }
