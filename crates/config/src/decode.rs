@@ -271,6 +271,20 @@ impl<'a> Object<'a> {
         self.sink.add(Problem::new(Code::Missing, self.place(), words));
     }
 
+    /// The fields that nobody asked for.
+    pub fn left(&self) -> Vec<&'a Key> {
+        let asked = self.asked.borrow();
+        self.entries.iter().map(|(key, _)| key).filter(|key| !asked.contains(&key.text.as_str())).collect()
+    }
+
+    /// The fields that were asked for, each once.
+    pub fn known(&self) -> Vec<&'static str> {
+        let mut known = self.asked.borrow().clone();
+        known.sort_unstable();
+        known.dedup();
+        known
+    }
+
     /// All fields were asked for: whatever is left is unknown.
     pub fn end(&self) {
         let asked = self.asked.borrow();

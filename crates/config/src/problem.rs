@@ -78,6 +78,8 @@ codes! {
     Regex = "WEIR0106" Error;
     /// Fields that exclude each other.
     Conflict = "WEIR0107" Error;
+    /// A part of an EnvoyFilter that weir has not.
+    OutsideSubset = "WEIR0108" Error;
     /// Accepted and understood; does nothing yet.
     NotEnforced = "WEIR0201" Warning;
     /// Works here; Istio has no such field.

@@ -28,6 +28,7 @@ pub fn render(
         totals.into_iter().map(|(key, totals)| (request_labels(registry, &services, &key, flags), totals)).collect();
     requests(&rows, out);
     clusters::render(numbers, &services, out);
+    crate::filters::render(registry, &services, out);
     process(registry, out);
 }
 
@@ -128,7 +129,7 @@ fn request_labels(
     labels
 }
 
-fn service(services: &[ServiceLabels], labels: Option<u32>) -> [String; 3] {
+pub(crate) fn service(services: &[ServiceLabels], labels: Option<u32>) -> [String; 3] {
     match labels.map(|index| services.get(index as usize)) {
         Some(Some(service)) => [escape(&service.host), escape(&service.name), escape(&service.namespace)],
         Some(None) => ["other", "other", "other"].map(str::to_owned),

@@ -11,6 +11,7 @@
 pub mod access;
 pub mod clusters;
 pub mod expose;
+pub mod filters;
 pub mod histogram;
 pub mod registry;
 pub mod shard;
@@ -18,5 +19,6 @@ pub mod shard;
 pub use access::Line;
 pub use clusters::{ClusterNumbers, Distribution, Ejections, EndpointState};
 pub use expose::render;
+pub use filters::LimitNumbers;
 pub use registry::{Limit, Registry, ServiceLabels, Source};
 pub use shard::{Protocol, Sample, Series, SeriesKey, Shard};

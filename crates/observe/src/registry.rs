@@ -1,5 +1,6 @@
 //! What the process counts beside requests, and the labels of services.
 
+use crate::filters::LimitNumbers;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -79,6 +80,15 @@ pub struct Registry {
     malformed: Mutex<BTreeMap<&'static str, u64>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     limited: [AtomicU64; Limit::ALL.len()],
+    filters: Mutex<Filters>,
+}
+
+/// What filters counted. Bounded: kinds and results are fixed words, services and limits come from the documents.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Filters {
+    pub(crate) faults: BTreeMap<(Option<u32>, &'static str), u64>,
+    pub(crate) mirrors: BTreeMap<&'static str, u64>,
+    pub(crate) limits: Vec<LimitNumbers>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,6 +108,7 @@ impl Registry {
             malformed: Mutex::new(BTreeMap::new()),
             refused: Mutex::new(BTreeMap::new()),
             limited: [const { AtomicU64::new(0) }; Limit::ALL.len()],
+            filters: Mutex::new(Filters { faults: BTreeMap::new(), mirrors: BTreeMap::new(), limits: Vec::new() }),
         }
     }
 
@@ -155,6 +166,25 @@ impl Registry {
     /// A limit ended or refused something.
     pub fn limited(&self, limit: Limit) {
         self.limited[limit as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A fault was injected into a request to the service of `labels`; `kind` is `delay` or `abort`.
+    pub fn fault(&self, labels: Option<u32>, kind: &'static str) {
+        *lock(&self.filters).faults.entry((labels, kind)).or_default() += 1;
+    }
+
+    /// A copy of a request was dealt with; `result` is one of a fixed set of words.
+    pub fn mirrored(&self, result: &'static str) {
+        *lock(&self.filters).mirrors.entry(result).or_default() += 1;
+    }
+
+    /// Every limit's counts, as they are now.
+    pub fn limits(&self, now: Vec<LimitNumbers>) {
+        lock(&self.filters).limits = now;
+    }
+
+    pub(crate) fn filters(&self) -> Filters {
+        lock(&self.filters).clone()
     }
 
     pub(crate) fn process(&self) -> Process {

@@ -71,12 +71,13 @@ impl<'p> Values<'p> {
 
 /// What a rule says itself: what it does to a request beside sending it on.
 pub fn of_route(route: &Route) -> Vec<Value<'_>> {
-    let Route { name: _, action, headers, origins, place: _ } = route;
+    // Filters and mirrors are shown by `weir check` and the metrics; they have no value that another source could set.
+    let Route { name: _, action, headers, chain: _, origins, place: _ } = route;
     let mut values = Values::of(origins);
     match action {
         Action::Forward(forward) => {
             // The destinations have values of their own.
-            let Forward { destinations: _, total_weight: _, rewrite, authority } = forward;
+            let Forward { destinations: _, total_weight: _, rewrite, authority, mirrors: _ } = forward;
             match rewrite {
                 Some(Rewrite::Prefix(uri)) => values.add("rewrite.uri", uri),
                 Some(Rewrite::Regex { pattern, substitution }) => {

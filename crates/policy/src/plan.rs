@@ -12,7 +12,7 @@ use crate::origin::Origins;
 use crate::place::Place;
 use crate::route::Table;
 use crate::trust::Trust;
-use crate::{balance, budget, connection, inflight, outlier};
+use crate::{balance, budget, connection, inflight, limit, outlier};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub gateways: Vec<Gateway>,
     /// Indexed by [`ClusterIndex`].
     pub clusters: Vec<Arc<Upstream>>,
+    /// Indexed by [`limit::LimitIndex`].
+    pub limits: Vec<Arc<limit::Rules>>,
 }
 
 /// A place in [`Plan::clusters`].

@@ -44,11 +44,15 @@ pub enum Refusal {
     Upload,
     /// The client went away.
     ClientGone,
+    /// A fault on purpose.
+    Fault,
+    /// A limit on requests in time.
+    RateLimited,
 }
 
 impl Refusal {
     /// Every reason: for tables and tests.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::UnknownHost,
         Self::NoRoute,
         Self::NoCluster,
@@ -67,6 +71,8 @@ impl Refusal {
         Self::Overloaded,
         Self::Upload,
         Self::ClientGone,
+        Self::Fault,
+        Self::RateLimited,
     ];
 
     /// The one word, everywhere.
@@ -90,6 +96,8 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::Upload => "bad_upload",
             Self::ClientGone => "client_gone",
+            Self::Fault => "fault",
+            Self::RateLimited => "rate_limited",
         }
     }
 
@@ -102,6 +110,7 @@ impl Refusal {
             Self::Idle | Self::SlowBody => 408,
             Self::Upload => 400,
             Self::ClientGone => 0,
+            Self::RateLimited => 429,
             _ => 503,
         }
     }
@@ -123,6 +132,8 @@ impl Refusal {
             Self::Overloaded => Flags::OVERLOADED,
             Self::Upload => Flags::CLIENT_PROTOCOL,
             Self::ClientGone => Flags::CLIENT_GONE,
+            Self::Fault => Flags::FAULT_INJECTED,
+            Self::RateLimited => Flags::RATE_LIMITED,
         }
     }
 }

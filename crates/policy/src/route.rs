@@ -6,10 +6,12 @@
 //! As in istiod's output, a rule with several `match` blocks is several entries with one shared [`Route`].
 //! Does not: change the request (the wet side applies [`Forward::rewrite`] and the header edits).
 
+use crate::filter::Chain;
 use crate::origin::Origins;
 use crate::place::Place;
 use crate::plan::ClusterIndex;
 use crate::rng::Rng;
+use crate::share::Share;
 use crate::{retry, timeout};
 use regex::bytes::Regex;
 use std::collections::HashMap;
@@ -33,6 +35,8 @@ pub struct Table {
     suffix: HashMap<Box<str>, usize>,
     /// `*`.
     any: Option<usize>,
+    /// What requests pass first that no rule matches.
+    pub chain: Chain,
 }
 
 /// The rules of one host (or of hosts that share them).
@@ -120,6 +124,8 @@ pub struct Route {
     pub headers: HeaderEdits,
     /// Where the rule's values come from; those of its destinations are in [`Destination::origins`].
     pub origins: Origins,
+    /// What its requests pass first.
+    pub chain: Chain,
     pub place: Place,
 }
 
@@ -140,6 +146,15 @@ pub struct Forward {
     pub rewrite: Option<Rewrite>,
     /// `rewrite.authority`, or a `Host` that header operations set.
     pub authority: Option<Box<str>>,
+    /// `mirror`, `mirrors`: copies of a request, sent and forgotten.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// `mirrors[]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mirror {
+    pub cluster: ClusterIndex,
+    pub share: Share,
 }
 
 #[derive(Debug)]
@@ -340,7 +355,7 @@ impl Pattern {
 }
 
 impl HeaderMatch {
-    fn holds(&self, headers: &dyn Headers) -> bool {
+    pub(crate) fn holds(&self, headers: &dyn Headers) -> bool {
         let mut joined: Option<Vec<u8>> = None;
         headers.each(&self.name, &mut |value| match &mut joined {
             None => joined = Some(value.to_vec()),

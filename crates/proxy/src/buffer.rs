@@ -152,6 +152,8 @@ pub(crate) struct Way {
     pub(crate) response: ResponseHead,
     /// To the client.
     pub(crate) down: Vec<u8>,
+    /// Fields that our filters add to the answer, encoded.
+    pub(crate) extra: Vec<u8>,
     /// What of the body was sent and is kept for a retry.
     pub(crate) kept: Vec<u8>,
 }

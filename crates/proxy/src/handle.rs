@@ -237,6 +237,7 @@ impl Handle {
     /// Every series, in the Prometheus text format.
     pub fn metrics(&self) -> String {
         self.mesh.registry.connections(self.connections());
+        self.mesh.registry.limits(self.mesh.limits.numbers());
         let now = self.mesh.clock.now();
         let clusters: Vec<ClusterNumbers> = self.mesh.cells().iter().map(|cell| numbers(cell, now)).collect();
         let mut out = String::new();

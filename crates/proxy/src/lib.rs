@@ -18,6 +18,7 @@ mod clock;
 mod error;
 mod handle;
 mod http;
+mod limits;
 mod listen;
 mod log;
 mod mesh;

@@ -8,6 +8,7 @@
 //! Does not: reach the workers (`handle` does).
 
 use crate::clock::Clock;
+use crate::limits::{Limits, Pot};
 use crate::pressure::{Ceilings, Pressure};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -27,6 +28,8 @@ pub(crate) struct Live {
     pub(crate) cells: Vec<Arc<Cell>>,
     /// By `ClusterIndex`: what their balancers need, made when the plan was prepared.
     tables: Vec<Arc<Table>>,
+    /// By `LimitIndex`.
+    pub(crate) limits: Vec<Arc<Pot>>,
 }
 
 /// The living state of one cluster id, for the whole process.
@@ -65,6 +68,7 @@ pub(crate) struct Mesh {
     pub(crate) replay: AtomicU64,
     /// Client connections of each worker, so that a crowded one can hand new ones on.
     pub(crate) crowd: Vec<AtomicU32>,
+    pub(crate) limits: Limits,
     cells: Mutex<Cells>,
 }
 
@@ -86,6 +90,7 @@ impl Mesh {
             listening: AtomicU32::new(0),
             replay: AtomicU64::new(0),
             crowd: (0..workers).map(|_| AtomicU32::new(0)).collect(),
+            limits: Limits::default(),
             cells: Mutex::new(Cells::default()),
         }
     }
@@ -108,11 +113,13 @@ impl Mesh {
             }
         });
         let tables = tables.collect();
-        Live { plan, cells, tables }
+        let limits = self.limits.prepare(&plan.limits, &self.clock);
+        Live { plan, cells, tables, limits }
     }
 
     /// Puts a prepared plan's rules in force, and forgets clusters that it does not have.
     pub(crate) fn adopt(&self, live: &Live) {
+        self.limits.adopt(&live.plan.limits, &live.limits, &self.clock);
         for ((cell, upstream), table) in live.cells.iter().zip(&live.plan.clusters).zip(&live.tables) {
             // Dropped after the lock: an old rule set may be large.
             let old = cell.cluster.lock().renew(Arc::clone(upstream), Arc::clone(table));

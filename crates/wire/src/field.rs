@@ -21,6 +21,8 @@ macro_rules! names {
             Other,
             /// Any further `x-envoy-*`.
             XEnvoyOther,
+            /// `x-envoy-fault-*`: Envoy passes them on.
+            XEnvoyFault,
             /// Any `x-weir-*`.
             XWeir,
             $(#[doc = $text] $variant,)*
@@ -125,6 +127,7 @@ impl Name {
             }
         }
         match name.first() {
+            Some(b'x' | b'X') if starts(name, b"x-envoy-fault-") => Self::XEnvoyFault,
             Some(b'x' | b'X') if starts(name, b"x-envoy-") => Self::XEnvoyOther,
             Some(b'x' | b'X') if starts(name, b"x-weir-") => Self::XWeir,
             _ => Self::Other,
@@ -153,6 +156,7 @@ mod tests {
             assert_eq!(Name::of(&text.to_ascii_uppercase()), *id);
         }
         assert_eq!(Name::of(b"X-Envoy-Retry-On"), Name::XEnvoyOther);
+        assert_eq!(Name::of(b"x-envoy-fault-abort-request"), Name::XEnvoyFault);
         assert_eq!(Name::of(b"x-weir-reason"), Name::XWeir);
         assert_eq!(Name::of(b"x-hosts"), Name::Other);
         assert_eq!(Name::of(b""), Name::Other);

@@ -85,12 +85,13 @@ fn string_matches(block: &Object<'_>, name: &'static str) -> Vec<Named> {
 
 /// Whether an empty prefix can be written: only Envoy's path matcher takes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Empty {
+pub enum Empty {
     Allowed,
     Refused,
 }
 
-fn string_match(written: &Object<'_>, empty: Empty) -> Option<At<StringMatch>> {
+/// Reads a StringMatch.
+pub fn string_match(written: &Object<'_>, empty: Empty) -> Option<At<StringMatch>> {
     type Make = fn(String) -> StringMatch;
     let kinds: [(&'static str, Make); 3] =
         [("exact", StringMatch::Exact), ("prefix", StringMatch::Prefix), ("regex", StringMatch::Regex)];

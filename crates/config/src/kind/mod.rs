@@ -5,8 +5,11 @@
 
 pub mod authorization_policy;
 pub mod client_tls;
+pub mod cors;
 pub mod destination_rule;
+pub mod envoy_filter;
 pub mod export;
+pub mod fault;
 pub mod gateway;
 pub mod headers;
 pub mod http_match;
@@ -14,6 +17,7 @@ pub mod l4;
 pub mod load_balancer;
 pub mod locality;
 pub mod mesh;
+pub mod mirror;
 pub mod network_chaos;
 pub mod outlier_detection;
 pub mod peer_authentication;

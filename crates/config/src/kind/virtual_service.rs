@@ -1,9 +1,12 @@
 //! `VirtualService`: which request goes where, and how.
 
+use super::cors::{Cors, cors};
 use super::export::{Export, Hidden, export_to};
+use super::fault::{Fault, fault};
 use super::headers::{Headers, Operations, headers};
 use super::http_match::{HttpMatch, http_match};
 use super::l4;
+use super::mirror::{Mirror, mirrors};
 use super::retries::{Retries, route_retries};
 use crate::decode::{At, Object};
 use crate::fields::Fields;
@@ -41,6 +44,9 @@ pub struct HttpRule {
     pub rewrite: Option<Rewrite>,
     /// Where its fields stand, less `match`.
     pub at: Fields,
+    pub fault: Option<Fault>,
+    pub cors: Option<Cors>,
+    pub mirrors: Vec<Mirror>,
     pub place: Place,
 }
 
@@ -68,6 +74,15 @@ impl HttpRule {
         }
         if self.headers == Headers::default() {
             self.headers = root.headers.clone();
+        }
+        if self.fault.is_none() {
+            self.fault.clone_from(&root.fault);
+        }
+        if self.cors.is_none() {
+            self.cors.clone_from(&root.cors);
+        }
+        if self.mirrors.is_empty() {
+            self.mirrors.clone_from(&root.mirrors);
         }
     }
 }
@@ -208,24 +223,13 @@ fn http_rule(rule: &Object<'_>, role: Role) -> HttpRule {
     let rewrite = rule.object("rewrite").map(|written| rewrite(&written));
     one_authority(rule, rewrite.as_ref().and_then(|rewrite| rewrite.authority.as_ref()), &headers);
     let action = action(rule, role);
-    if let Some(fault) = rule.object("fault") {
-        read_fault(&fault);
-    }
-    for name in ["mirror", "corsPolicy"] {
-        rule.object(name);
-    }
+    let fault = rule.object("fault").map(|written| fault(&written));
+    let cors = rule.object("corsPolicy").map(|written| cors(&written));
+    let mirrors = mirrors(rule);
     let delegate = rule.object("delegate").map(|written| reference(&written));
-    if rule.has("mirror") && rule.has("mirrors") {
-        rule.sink.add(rule.problem(Code::Conflict, "mirrors", "`mirror` and `mirrors` exclude each other"));
-    }
-    rule.list("mirrors");
-    rule.fraction("mirrorPercent", 0.0, 100.0);
-    rule.fraction("mirror_percent", 0.0, 100.0);
-    rule.object("mirrorPercentage");
-    rule.later(&["fault", "mirror", "mirrors", "mirrorPercent", "mirror_percent", "mirrorPercentage", "corsPolicy"]);
     rule.end();
-    let at = Fields::of(rule, &["match"]);
-    HttpRule { name, matches, action, delegate, timeout, retries, headers, rewrite, at, place: rule.place() }
+    let (at, place) = (Fields::of(rule, &["match"]), rule.place());
+    HttpRule { name, matches, action, delegate, timeout, retries, headers, rewrite, fault, cors, mirrors, at, place }
 }
 
 fn reference(written: &Object<'_>) -> Reference {
@@ -450,38 +454,4 @@ fn rewrite(written: &Object<'_>) -> Rewrite {
     }
     written.end();
     Rewrite { uri, authority, regex }
-}
-
-fn read_fault(fault: &Object<'_>) {
-    if !fault.has("delay") && !fault.has("abort") {
-        let words = "`fault` needs `delay` or `abort`";
-        fault.sink.add(Problem::new(Code::Missing, fault.place(), words));
-    }
-    if let Some(delay) = fault.object("delay") {
-        delay.duration("fixedDelay", Duration::from_millis(1));
-        read_percentage(&delay);
-        if delay.has("exponentialDelay") {
-            delay.sink.add(delay.problem(Code::Value, "exponentialDelay", "`exponentialDelay` is not supported"));
-        }
-        delay.end();
-    }
-    if let Some(abort) = fault.object("abort") {
-        abort.number("httpStatus", 200, 599);
-        abort.text("grpcStatus");
-        if abort.has("http2Error") {
-            abort.sink.add(abort.problem(Code::Value, "http2Error", "`http2Error` is not supported"));
-        }
-        abort.ours("percent", "it would inject nothing");
-        read_percentage(&abort);
-        abort.end();
-    }
-    fault.end();
-}
-
-fn read_percentage(part: &Object<'_>) {
-    part.number("percent", 0, 100);
-    if let Some(percentage) = part.object("percentage") {
-        percentage.fraction("value", 0.0, 100.0);
-        percentage.end();
-    }
 }

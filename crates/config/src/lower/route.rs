@@ -5,14 +5,17 @@ use super::{origins, timeout};
 use crate::decode::At;
 use crate::kind::headers::{Headers, Operations};
 use crate::kind::http_match::{HttpMatch, StringMatch};
+use crate::kind::mirror::Mirror as MirrorWords;
 use crate::kind::virtual_service::{Action as Words, HttpRule, VirtualService, Weighted};
 use crate::problem::{Code, Problem};
 use crate::re2;
 use std::sync::Arc;
+use weir_policy::filter::{Chain, Filter};
 use weir_policy::route::{
-    Action, Case, Destination, Direct, Edits, Forward, HeaderEdits, HeaderMatch, Match, Pattern, QueryMatch, Redirect,
-    Rewrite, Route, Target, Want,
+    Action, Case, Destination, Direct, Edits, Forward, HeaderEdits, HeaderMatch, Match, Mirror, Pattern, QueryMatch,
+    Redirect, Rewrite, Route, Target, Want,
 };
+use weir_policy::share::Share;
 
 /// The route of a rule; `None` when it is broken (a problem says why).
 pub fn lower(
@@ -35,8 +38,8 @@ pub fn lower(
         Words::Direct { status, body } => Action::Direct(Direct { status: *status, body: body.as_slice().into() }),
         Words::Route(destinations) => Action::Forward(forward(rule, destinations, of, clusters, problems)),
     };
-    let (headers, origins) = (edits(&rule.headers), origins::of_route(&rule.at));
-    Some(Arc::new(Route { name: name.into(), action, headers, origins, place: rule.place.clone() }))
+    let (headers, chain, origins) = (edits(&rule.headers), chain(rule), origins::of_route(&rule.at));
+    Some(Arc::new(Route { name: name.into(), action, headers, chain, origins, place: rule.place.clone() }))
 }
 
 fn forward(
@@ -61,7 +64,29 @@ fn forward(
     });
     let authority = rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
     let authority = authority.or_else(|| host_of(&rule.headers.request)).map(Into::into);
-    Forward { destinations, total_weight, rewrite, authority }
+    let mirrors = rule.mirrors.iter().filter_map(|mirror| mirror_of(mirror, of, clusters, problems)).collect();
+    Forward { destinations, total_weight, rewrite, authority, mirrors }
+}
+
+fn mirror_of(
+    written: &MirrorWords,
+    of: &VirtualService,
+    clusters: &mut Clusters<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Mirror> {
+    match target(&written.to, &of.namespace, clusters, problems) {
+        Target::Cluster(cluster) => Some(Mirror { cluster, share: Share::of_percent(written.percentage) }),
+        // A problem says why; the requests themselves are not concerned.
+        Target::Unknown(_) | Target::NotEnforced(_) => None,
+    }
+    .filter(|mirror| mirror.share != Share::NONE)
+}
+
+/// What requests of a rule pass first, in istiod's order: fault, then CORS. Envoy knows CORS on forwarding routes only.
+fn chain(rule: &HttpRule) -> Chain {
+    let fault = rule.fault.as_ref().map(super::fault::lower).filter(|rules| !rules.is_idle());
+    let cors = rule.cors.as_ref().filter(|_| matches!(rule.action, Words::Route(_))).map(super::cors::lower);
+    Chain { filters: fault.map(Filter::Fault).into_iter().chain(cors.map(Filter::Cors)).collect() }
 }
 
 /// RE2's `\1` is our `${1}`.
@@ -231,7 +256,8 @@ fn never() -> Pattern {
     Pattern::Exact(b"\0".as_slice().into())
 }
 
-fn pattern(found: &StringMatch, case: Case) -> Option<Pattern> {
+/// A StringMatch; `None` for a regular expression that a problem was reported of.
+pub fn pattern(found: &StringMatch, case: Case) -> Option<Pattern> {
     match found {
         StringMatch::Exact(text) => Some(Pattern::Exact(text.as_bytes().into())),
         StringMatch::Prefix(text) => Some(Pattern::Prefix(text.as_bytes().into())),

@@ -14,6 +14,7 @@ use std::collections::hash_map::Entry as Entry_;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use weir_policy::filter::Chain;
 use weir_policy::origin::Origins;
 use weir_policy::place::Place;
 use weir_policy::plan::Gateway;
@@ -196,12 +197,19 @@ fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Rule> {
             retry: clusters.default_retry(Some(index)).map(Arc::new),
             origins: origins::of_retries(&clusters.retry_origins(None, Some(index))),
         };
-        let forward = Forward { destinations: vec![destination], total_weight: 1, rewrite: None, authority: None };
+        let forward = Forward {
+            destinations: vec![destination],
+            total_weight: 1,
+            rewrite: None,
+            authority: None,
+            mirrors: Vec::new(),
+        };
         let route = Route {
             name: "default".into(),
             action: Action::Forward(forward),
             headers: HeaderEdits::default(),
             origins: Origins::default(),
+            chain: Chain::default(),
             place: place.clone(),
         };
         let then = Arc::new(route);

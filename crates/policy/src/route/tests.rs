@@ -1,6 +1,7 @@
 //! Tests of route tables: hosts, matches, rewrites, redirects.
 
 use super::*;
+use crate::filter::Chain;
 
 struct NoHeaders;
 
@@ -31,8 +32,14 @@ fn facts<'a>(authority: &'a str, target: &'a str, headers: &'a dyn Headers) -> F
 
 fn direct(name: &str) -> Arc<Route> {
     let action = Action::Direct(Direct { status: 200, body: name.as_bytes().into() });
-    let origins = Origins::default();
-    Arc::new(Route { name: name.into(), action, headers: HeaderEdits::default(), origins, place: Place::default() })
+    Arc::new(Route {
+        name: name.into(),
+        action,
+        headers: HeaderEdits::default(),
+        chain: Chain::default(),
+        origins: Origins::default(),
+        place: Place::default(),
+    })
 }
 
 fn host(name: &str, entries: Vec<Match>) -> VirtualHost {
@@ -151,6 +158,7 @@ fn destinations_are_chosen_by_weight() {
         total_weight: 100,
         rewrite: None,
         authority: None,
+        mirrors: Vec::new(),
     };
     let mut rng = Rng::new(1);
     let heavy = (0..10_000).filter(|_| forward.choose(&mut rng).weight == 80).count();

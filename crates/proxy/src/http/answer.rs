@@ -2,21 +2,26 @@
 //!
 //! Does not: know the words; `reply` has the table.
 
-use super::forward::{Inquiry, Next};
+use super::carrier::Protocol;
+use super::filters::{self, Origin};
+use super::forward::Next;
 use super::headers::{self, Persistence};
+use super::inquiry::Inquiry;
 use super::reply::{self, Method, Overloaded, Reply};
 use crate::buffer::Way;
 use crate::http::serve::Client;
 use crate::record::{Asked, Record};
 use crate::worker::Worker;
 use std::rc::Rc;
-use std::sync::Arc;
 use weir_observe::Limit;
+use weir_policy::fault::Status;
+use weir_policy::filter::Answer as Given;
 use weir_policy::flag::Flags;
+use weir_policy::grpc;
 use weir_policy::refusal::Refusal;
-use weir_policy::route::{self, Route};
+use weir_policy::route;
 use weir_policy::wish::Late;
-use weir_wire::{Framing, RequestHead};
+use weir_wire::Framing;
 
 /// A refusal and what the connection's state makes of it.
 pub(crate) struct Refused {
@@ -48,6 +53,9 @@ pub(crate) async fn refuse_now(
         worker.mesh.registry.limited(limit);
     }
     record.reason = Some(why);
+    let grpc = (Protocol::of(asked.request, asked.buf) == Protocol::Grpc).then(|| grpc::of_http(status));
+    // A gRPC client reads its own status; HTTP's is 200 then.
+    let status = if grpc.is_some() && why != Refusal::ClientGone { 200 } else { status };
     record.status = status;
     record.details = reply::details(why);
     record.flags = record.flags.with(why.flags());
@@ -61,10 +69,11 @@ pub(crate) async fn refuse_now(
         reply::words(why, record.attempts, &mut words);
     }
     let overloaded = (why == Refusal::Overflow).then_some(Overloaded);
-    let reply = Reply { status, body: &words, reason: why.word(), overloaded, ..Reply::default() };
+    let reply =
+        Reply { status, body: &words, reason: why.word(), overloaded, grpc, fields: &way.extra, ..Reply::default() };
     way.down.clear();
     reply::write_reply(worker, &mut way.down, &reply, persistence, method(asked));
-    record.sent = words.len() as u64;
+    record.sent = if grpc.is_some() { 0 } else { words.len() as u64 };
     way.kept = words;
     let next = match persistence {
         _ if unread => Next::Linger,
@@ -91,15 +100,18 @@ fn method(asked: &Asked<'_>) -> Method {
 
 /// Refuses before any upstream was asked. A body that may follow is not read: the connection is closed.
 pub(crate) async fn refuse(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, why: Refusal) -> Next {
-    let Inquiry { worker, request, buf, request_id, record, persistence, .. } = inquiry;
+    let Inquiry { worker, live, request, buf, request_id, record, persistence, passage, edits, to_come, .. } = inquiry;
     let asked = Asked { request, buf, request_id };
-    let (persistence, unread) = after_local(request, persistence);
+    let (persistence, unread) = after_local(to_come, persistence);
+    way.extra.clear();
+    edits.into_iter().flatten().for_each(|edits| headers::add(&mut way.extra, &[&edits.response]));
+    filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
     refuse_now(worker, client, way, record, &asked, Refused { why, late: Late::default(), persistence, unread }).await
 }
 
 /// A local answer does not read the request's body, so the connection cannot go on behind one.
-const fn after_local(request: &RequestHead, persistence: Persistence) -> (Persistence, bool) {
-    match request.framing {
+const fn after_local(to_come: Framing, persistence: Persistence) -> (Persistence, bool) {
+    match to_come {
         Framing::None | Framing::Length(0) => (persistence, false),
         _ => (Persistence::Close, true),
     }
@@ -109,14 +121,14 @@ pub(crate) async fn answer_redirect(
     inquiry: Inquiry<'_>,
     client: &mut Client,
     way: &mut Way,
-    route: &Arc<Route>,
     redirect: &route::Redirect,
 ) -> Next {
     let mut location = std::mem::take(&mut way.kept);
     location.clear();
     route::location(redirect, &inquiry.facts, &mut location);
     let reply = Reply { status: redirect.status, location: Some(&location), ..Reply::default() };
-    let next = answer(inquiry, client, way, route, reply).await;
+    way.extra.clear();
+    let next = answer(inquiry, client, way, reply).await;
     way.kept = location;
     next
 }
@@ -125,32 +137,65 @@ pub(crate) async fn answer_direct(
     inquiry: Inquiry<'_>,
     client: &mut Client,
     way: &mut Way,
-    route: &Arc<Route>,
     direct: &route::Direct,
 ) -> Next {
     let reply = Reply { status: direct.status, body: &direct.body, ..Reply::default() };
-    answer(inquiry, client, way, route, reply).await
+    way.extra.clear();
+    answer(inquiry, client, way, reply).await
 }
 
-/// Sends an answer that the configuration asks for.
-async fn answer(
-    inquiry: Inquiry<'_>,
+/// The answer that a filter gave.
+pub(crate) async fn answer_filter(
+    mut inquiry: Inquiry<'_>,
     client: &mut Client,
     way: &mut Way,
-    route: &Arc<Route>,
-    reply: Reply<'_>,
+    given: Given<'_>,
 ) -> Next {
-    let Inquiry { worker, request, buf, request_id, mut record, persistence, .. } = inquiry;
+    let asked = Origin { request: inquiry.request, buf: inquiry.buf };
+    let is_grpc = Protocol::of(inquiry.request, inquiry.buf) == Protocol::Grpc;
+    way.extra.clear();
+    let (why, status, code) = match given {
+        Given::Preflight(rules, verdict) => {
+            filters::preflight(rules, verdict, asked, &mut way.extra);
+            inquiry.record.details = "cors_response";
+            return answer(inquiry, client, way, Reply { status: 200, ..Reply::default() }).await;
+        }
+        Given::Abort(Status::Http(status)) => (Refusal::Fault, status, grpc::of_http(status)),
+        Given::Abort(Status::Grpc(code)) => (Refusal::Fault, 200, code),
+        Given::Limited(rules) => {
+            headers::add(&mut way.extra, &[&rules.response]);
+            (Refusal::RateLimited, rules.status, rules.grpc_status)
+        }
+    };
+    let mut words = Vec::with_capacity(24);
+    reply::words(why, 0, &mut words);
+    inquiry.record.reason = Some(why);
+    inquiry.record.details = reply::details(why);
+    let reply = Reply {
+        status: if is_grpc { 200 } else { status },
+        body: &words,
+        reason: why.word(),
+        grpc: is_grpc.then_some(code),
+        ..Reply::default()
+    };
+    answer(inquiry, client, way, reply).await
+}
+
+/// Sends an answer that the configuration asks for, with the fields in `way.extra`.
+async fn answer(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, reply: Reply<'_>) -> Next {
+    let Inquiry { worker, live, request, buf, request_id, mut record, persistence, passage, edits, to_come, .. } =
+        inquiry;
     let asked = Asked { request, buf, request_id };
-    let (persistence, unread) = after_local(request, persistence);
-    record.route = Some(Arc::clone(&route.name));
+    let (persistence, unread) = after_local(to_come, persistence);
     record.status = reply.status;
-    record.details = "direct_response";
-    record.sent = reply.body.len() as u64;
-    let mut fields = Vec::new();
-    headers::add(&mut fields, &[&route.headers.response]);
+    if record.details.is_empty() {
+        record.details = "direct_response";
+    }
+    record.sent = if reply.grpc.is_some() { 0 } else { reply.body.len() as u64 };
+    edits.into_iter().flatten().for_each(|edits| headers::add(&mut way.extra, &[&edits.response]));
+    filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
     way.down.clear();
-    let reply = Reply { fields: &fields, ..reply };
+    let reply = Reply { fields: &way.extra, ..reply };
     reply::write_reply(worker, &mut way.down, &reply, persistence, method(&asked));
     let next = match persistence {
         _ if unread => Next::Linger,

@@ -26,7 +26,7 @@ use weir_policy::timeout::{Limits, Which};
 use weir_wire::{Parsed, RequestKind};
 
 /// What a client may send ahead (the next requests) while it waits for an answer.
-const PIPELINED: usize = 16 * 1024;
+pub(crate) const PIPELINED: usize = 16 * 1024;
 
 /// How long a client may leave an answer of our own unread.
 const UNREAD: std::time::Duration = std::time::Duration::from_secs(60);

@@ -8,11 +8,13 @@
 //! ```
 //! Does not: hold policies; `weir_policy::call` has the order of their questions.
 
-use super::answer::{Refused, answer_direct, answer_redirect, bad_path, refuse, refuse_now, refuse_old};
+use super::answer::{Refused, answer_direct, answer_filter, answer_redirect, bad_path, refuse, refuse_now, refuse_old};
 use super::carrier::{Carrier, Guard, Protocol};
 use super::exchange::Exchange;
+use super::filters::{self, Origin, Passed};
 use super::hash::Hashed;
 use super::headers::{self, Ask, Delivery, Persistence, Tell};
+use super::inquiry::{Fields, Inquiry, door_port, parts, persistence, skip, table};
 use super::relay::{Relay, Relayed};
 use super::terms::Terms;
 use super::upload::{Keep, Trailers, Upload};
@@ -21,22 +23,26 @@ use crate::http::serve::Client;
 use crate::mesh::{Door, Live};
 use crate::record::{Asked, Record, sent_request_id};
 use crate::upstream::pool::{self, Link};
-use crate::worker::{Lease, Worker};
+use crate::worker::Worker;
 use std::rc::Rc;
 use std::sync::Arc;
 use weir_observe::Limit;
 use weir_policy::call::Call;
 use weir_policy::drive::{Verdict, drive};
+use weir_policy::filter::{Chain, Passage};
 use weir_policy::flag::Flags;
 use weir_policy::outcome::{Connected, Interim, Reached};
 use weir_policy::pace::Pace;
 use weir_policy::plan::{ClusterIndex, Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
 use weir_policy::retry::{self, Idempotency, NonIdempotent};
-use weir_policy::route::{Action, Destination, Facts, Found, Headers, Rewrite, Route, Table, Target};
+use weir_policy::route::{Action, Destination, Facts, Found, Rewrite, Route, Target};
 use weir_policy::time::Time;
 use weir_policy::{path, route};
-use weir_wire::{Body, Field, Framing, Hops, Name, RequestHead, RequestKind, Target as Form, Version};
+use weir_wire::{Body, Framing, Hops, Name, RequestHead, RequestKind, Target as Form, Version};
+
+/// No limit was exceeded that marks requests.
+static NO_EDITS: route::Edits = route::Edits { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
 
 /// What becomes of the client's connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,34 +52,6 @@ pub(crate) enum Next {
     Close,
     /// Close it, but read for a moment what the client is still sending.
     Linger,
-}
-
-/// The header fields of a request, for routes.
-struct Fields<'a> {
-    fields: &'a [Field],
-    buf: &'a [u8],
-}
-
-impl Headers for Fields<'_> {
-    fn each(&self, name: &str, see: &mut dyn FnMut(&[u8])) {
-        for field in self.fields {
-            if field.name.of(self.buf).eq_ignore_ascii_case(name.as_bytes()) {
-                see(field.value.of(self.buf));
-            }
-        }
-    }
-}
-
-/// A request with all that was found out about it before it is routed.
-pub(crate) struct Inquiry<'a> {
-    pub(crate) worker: &'a Rc<Worker>,
-    pub(crate) live: &'a Lease,
-    pub(crate) request: &'a RequestHead,
-    pub(crate) buf: &'a [u8],
-    pub(crate) facts: Facts<'a>,
-    pub(crate) request_id: &'a [u8],
-    pub(crate) record: Record,
-    pub(crate) persistence: Persistence,
 }
 
 /// Answers the request whose head is in `scratch`.
@@ -104,9 +82,22 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
         headers: &fields,
     };
     let persistence = persistence(worker, request);
-    let inquiry = Inquiry { worker, live: &live, request, buf, facts, request_id: id, record, persistence };
+    let mut inquiry = Inquiry {
+        worker,
+        live: &live,
+        request,
+        buf,
+        facts,
+        request_id: id,
+        record,
+        persistence,
+        passage: Passage::new(&NOTHING),
+        edits: [None, None],
+        to_come: request.framing,
+        admitted: began,
+    };
     if worker.mesh.pressure.sheds() {
-        let inquiry = Inquiry { persistence: Persistence::Close, ..inquiry };
+        inquiry.persistence = Persistence::Close;
         return refuse(inquiry, client, way, Refusal::Overloaded).await;
     }
     let Some(table) = table(&live, client.door) else {
@@ -115,68 +106,57 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     if matches!(form, Form::Authority(_)) {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     }
-    match table.find(&inquiry.facts) {
-        Found::UnknownHost => {
-            let why = if client.door == Door::Outbound { Refusal::UnknownHost } else { Refusal::NoRoute };
-            refuse(inquiry, client, way, why).await
+    let found = table.find(&inquiry.facts);
+    let entry = match found {
+        Found::Entry(_, entry) => Some(entry),
+        Found::NoRoute(_) | Found::UnknownHost => None,
+    };
+    let destination = entry.and_then(|entry| choose(&mut inquiry, entry));
+    inquiry.edits = [entry.map(|entry| &entry.then.headers), destination.map(|destination| &destination.headers)];
+    inquiry.passage = Passage::new(entry.map_or(&table.chain, |entry| &entry.then.chain));
+    match filters::pass(&mut inquiry, client, rest).await {
+        Passed::On => {}
+        Passed::Answer(given) => {
+            inquiry.to_come = skip(request.framing, rest);
+            return answer_filter(inquiry, client, way, given).await;
         }
-        Found::NoRoute(_) => refuse(inquiry, client, way, Refusal::NoRoute).await,
-        Found::Entry(_, entry) => match &entry.then.action {
-            Action::Redirect(redirect) => answer_redirect(inquiry, client, way, &entry.then, redirect).await,
-            Action::Direct(direct) => answer_direct(inquiry, client, way, &entry.then, direct).await,
-            Action::Forward(forward) => {
-                let destination = forward.choose(&mut worker.rng.borrow_mut());
-                let refusal = match &destination.target {
-                    Target::Cluster(index) => {
-                        let shape = Shape::of(forward, destination, entry, &inquiry, rewritten);
-                        return send(inquiry, client, way, rest, *index, &entry.then, destination, &shape).await;
-                    }
-                    Target::Unknown(_) => Refusal::NoCluster,
-                    Target::NotEnforced(_) => Refusal::NotEnforced,
-                };
-                refuse(inquiry, client, way, refusal).await
-            }
-        },
+        Passed::Gone => return refuse(inquiry, client, way, Refusal::ClientGone).await,
     }
-}
-
-/// Path, query and authority by the form of the target (RFC 9112 section 3.2).
-fn parts<'a>(form: &Form<'a>, request: &RequestHead, buf: &'a [u8]) -> (&'a [u8], Option<&'a [u8]>, &'a [u8]) {
-    let host: &[u8] = request.host.map_or(b"", |host| host.of(buf));
-    match *form {
-        Form::Origin { path, query } => (path, query, host),
-        Form::Absolute { authority, path, query, .. } => (if path.is_empty() { b"/" } else { path }, query, authority),
-        Form::Authority(authority) => (b"/", None, authority),
-        Form::Asterisk => (b"*", None, host),
-    }
-}
-
-fn table(live: &Live, door: Door) -> Option<&Table> {
-    match door {
-        Door::Outbound => Some(&live.plan.outbound),
-        Door::Gateway { port } => {
-            live.plan.gateways.iter().find(|gateway| gateway.port == port).map(|found| &found.table)
+    let Some(entry) = entry else {
+        let unknown = matches!(found, Found::UnknownHost) && client.door == Door::Outbound;
+        return refuse(inquiry, client, way, if unknown { Refusal::UnknownHost } else { Refusal::NoRoute }).await;
+    };
+    match (&entry.then.action, destination) {
+        (Action::Redirect(redirect), _) => answer_redirect(inquiry, client, way, redirect).await,
+        (Action::Direct(direct), _) => answer_direct(inquiry, client, way, direct).await,
+        (Action::Forward(forward), Some(destination)) => {
+            let refusal = match &destination.target {
+                Target::Cluster(index) => {
+                    let shape = Shape::of(forward, destination, entry, &inquiry, rewritten);
+                    return send(inquiry, client, way, rest, *index, &entry.then, destination, &shape).await;
+                }
+                Target::Unknown(_) => Refusal::NoCluster,
+                Target::NotEnforced(_) => Refusal::NotEnforced,
+            };
+            refuse(inquiry, client, way, refusal).await
         }
+        // `choose` finds a destination for every route that forwards.
+        (Action::Forward(_), None) => refuse(inquiry, client, way, Refusal::NoCluster).await,
     }
 }
 
-fn door_port(door: Door, authority: &[u8]) -> u16 {
-    match door {
-        Door::Gateway { port } => port,
-        Door::Outbound => {
-            let digits = authority.rsplit(|byte| *byte == b':').next().filter(|digits| digits.len() < authority.len());
-            digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(80)
-        }
-    }
-}
+/// Passes everything.
+static NOTHING: Chain = Chain { filters: Vec::new() };
 
-fn persistence(worker: &Worker, request: &RequestHead) -> Persistence {
-    match request.version {
-        _ if worker.mesh.is_leaving() || request.connection.close => Persistence::Close,
-        Version::Http11 => Persistence::Keep,
-        Version::Http10 if request.connection.keep_alive => Persistence::KeepOld,
-        Version::Http10 => Persistence::Close,
+/// The destination of a route that forwards; what filters answer counts for it too.
+fn choose<'e>(inquiry: &mut Inquiry<'_>, entry: &'e route::Entry) -> Option<&'e Destination> {
+    inquiry.record.route = Some(Arc::clone(&entry.then.name));
+    let Action::Forward(forward) = &entry.then.action else { return None };
+    let destination = forward.choose(&mut inquiry.worker.rng.borrow_mut());
+    if let Target::Cluster(index) = &destination.target {
+        inquiry.record.cell = Some(Arc::clone(&inquiry.live.cells[index.0 as usize]));
     }
+    Some(destination)
 }
 
 /// How the request looks upstream.
@@ -224,18 +204,17 @@ async fn send(
     destination: &Destination,
     shape: &Shape<'_>,
 ) -> Next {
-    let Inquiry { worker, live, request, buf, facts, request_id, mut record, persistence } = inquiry;
+    let Inquiry { worker, live, request, buf, facts, request_id, mut record, persistence, passage, admitted, .. } =
+        inquiry;
     let (cell, upstream) = (&live.cells[index.0 as usize], live.plan.upstream(index));
     let settings = &live.plan.settings;
     let hops = Hops::of(request, buf);
-    record.cell = Some(Arc::clone(cell));
-    record.route = Some(Arc::clone(&route.name));
     let trailers = if settings.compatibility == Compatibility::Istio { Trailers::Drop } else { Trailers::Pass };
     let idempotency = idempotency(request, buf);
     let protocol = Protocol::of(request, buf);
     let terms = Terms::of(destination, request, buf, live, client);
     let keep = keep(terms.retry.as_deref(), idempotency, protocol);
-    let upload = Upload::new(worker, request.framing, keep, trailers, record.began);
+    let upload = Upload::new(worker, request.framing, keep, trailers, admitted);
     way.kept.clear();
     way.down.clear();
     let kind = if facts.method == b"HEAD" { RequestKind::Head } else { RequestKind::Other };
@@ -254,7 +233,7 @@ async fn send(
         request_id,
         door: client.door,
         peer: client.peer,
-        edits: [&route.headers.request, &destination.headers.request],
+        edits: [&route.headers.request, &destination.headers.request, passage.over.unwrap_or(&NO_EDITS)],
     };
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
@@ -262,7 +241,7 @@ async fn send(
     let call = Call::new(terms.retry.clone(), terms.timeout, idempotency, upload.received)
         .hashed(hashed.hash)
         .late(terms.late);
-    let stirred = record.began;
+    let stirred = admitted;
     let exchange = Exchange {
         worker,
         client,
@@ -289,7 +268,7 @@ async fn send(
     };
     if let Some(call) = &guard.call {
         record.attempts = call.attempts();
-        record.flags = call.flags();
+        record.flags = record.flags.with(call.flags());
     }
     record.upstream = carrier.last;
     let Carrier { mut exchange, .. } = carrier;
@@ -298,9 +277,10 @@ async fn send(
         Verdict::Answer(link) => {
             let edits = [&route.headers.response, &destination.headers.response];
             let deadline = guard.call.as_ref().and_then(Call::deadline);
-            let cookie = hashed.cookie.as_deref();
-            let way = Down { persistence, trailers, edits, cookie, deadline, version: request.version };
-            let next = relay(&mut exchange, link, &mut record, upstream, &way, settings.compatibility).await;
+            let (cookie, origin) = (hashed.cookie.as_deref(), Origin { request, buf });
+            let version = request.version;
+            let way = Down { persistence, trailers, edits, cookie, deadline, version, passage: &passage, origin };
+            let next = relay(&mut exchange, link, &mut record, upstream, &way, live).await;
             if record.details == UPSTREAM_CUT {
                 guard.cut();
             }
@@ -312,6 +292,9 @@ async fn send(
         Verdict::Refused(why) => {
             guard.end();
             let Exchange { client, way, upload, .. } = exchange;
+            way.extra.clear();
+            headers::add(&mut way.extra, &[&route.headers.response, &destination.headers.response]);
+            filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
             record.received = upload.bytes;
             record.flags = record.flags.with(why.flags());
             let persistence = if upload.is_complete() { persistence } else { Persistence::Close };
@@ -356,6 +339,8 @@ struct Down<'a> {
     cookie: Option<&'a str>,
     deadline: Option<Time>,
     version: Version,
+    passage: &'a Passage<'a>,
+    origin: Origin<'a>,
 }
 
 /// Passes the answer on; the connection goes back to its pool when both messages were clean.
@@ -365,7 +350,7 @@ async fn relay(
     record: &mut Record,
     upstream: &Upstream,
     way: &Down<'_>,
-    compatibility: Compatibility,
+    live: &Live,
 ) -> Next {
     let worker = exchange.worker;
     let now = worker.now();
@@ -385,11 +370,15 @@ async fn relay(
     record.service_time = Some(service_time);
     record.details = "via_upstream";
     {
-        let Way { answer, response, down, .. } = &mut *exchange.way;
+        let Way { answer, response, down, extra, .. } = &mut *exchange.way;
+        extra.clear();
+        filters::tell(way.passage, live, &exchange.client.own, way.origin, now, extra);
         let hops = Hops::of_response(response, answer.unread());
         let date = worker.date();
         let (date, edits, cookie) = (date.as_bytes(), way.edits, way.cookie);
-        let tell = Tell { delivery, persistence, compatibility, service_time, date, edits, cookie };
+        let (extra, cors) = (extra.as_slice(), way.passage.cors);
+        let compatibility = live.plan.settings.compatibility;
+        let tell = Tell { delivery, persistence, compatibility, service_time, date, edits, cookie, extra, cors };
         headers::incoming(down, response, answer.unread(), &hops, &tell);
         answer.consume(response.len);
     }

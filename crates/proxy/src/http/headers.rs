@@ -8,6 +8,7 @@
 
 use crate::mesh::Door;
 use std::net::SocketAddr;
+use weir_policy::cors;
 use weir_policy::plan::Compatibility;
 use weir_policy::route::Edits;
 use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, write};
@@ -26,8 +27,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) request_id: &'a [u8],
     pub(crate) door: Door,
     pub(crate) peer: SocketAddr,
-    /// Of the rule, and of the destination.
-    pub(crate) edits: [&'a Edits; 2],
+    /// Of the rule, of the destination, and of a limit that was exceeded and not enforced.
+    pub(crate) edits: [&'a Edits; 3],
 }
 
 /// Writes the request's head for try `number`; `expected` is what is left of its time, in milliseconds.
@@ -156,6 +157,10 @@ pub(crate) struct Tell<'a> {
     pub(crate) date: &'a [u8],
     pub(crate) cookie: Option<&'a str>,
     pub(crate) edits: [&'a Edits; 2],
+    /// Fields of our filters, encoded.
+    pub(crate) extra: &'a [u8],
+    /// Whose fields replace the upstream's.
+    pub(crate) cors: Option<&'a cors::Rules>,
 }
 
 /// Writes the head of the upstream's response for the client.
@@ -174,7 +179,9 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
             }
             _ => !hops.is_hop(field, buf),
         };
-        stays && (plain || edits_leave(&tell.edits, field.name.of(buf)))
+        stays
+            && (plain || edits_leave(&tell.edits, field.name.of(buf)))
+            && tell.cors.is_none_or(|rules| !replaces(rules, field.name.of(buf)))
     });
     if !dated {
         write::field(down, b"date", tell.date);
@@ -191,7 +198,13 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
     }
     persistence(down, tell.persistence);
     add(down, &tell.edits);
+    down.extend_from_slice(tell.extra);
     down.extend_from_slice(b"\r\n");
+}
+
+/// Does one of the CORS fields that an answer gets stand in for this one?
+fn replaces(rules: &cors::Rules, name: &[u8]) -> bool {
+    rules.answer_fields(b"").any(|field| field.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// The `connection` field, where one is needed.

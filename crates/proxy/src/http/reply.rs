@@ -25,6 +25,8 @@ pub(crate) struct Reply<'a> {
     /// Further fields, encoded.
     pub(crate) fields: &'a [u8],
     pub(crate) overloaded: Option<Overloaded>,
+    /// To a gRPC client: the status and no body; `body` is its message.
+    pub(crate) grpc: Option<u8>,
 }
 
 /// `x-envoy-overloaded: true`.
@@ -51,6 +53,8 @@ pub(crate) fn words(refusal: Refusal, tries: u32, out: &mut Vec<u8>) {
         Refusal::Reset => "remote reset",
         Refusal::Protocol => "protocol error",
         Refusal::Overflow => "overflow",
+        Refusal::Fault => return out.extend_from_slice(b"fault filter abort"),
+        Refusal::RateLimited => return out.extend_from_slice(b"local_rate_limited"),
     };
     let again = if tries > 1 { "retried and the latest " } else { "" };
     for part in ["upstream connect error or disconnect/reset before headers. ", again, "reset reason: ", reset] {
@@ -79,6 +83,8 @@ pub(crate) const fn details(refusal: Refusal) -> &'static str {
         Refusal::Overloaded => "overload",
         Refusal::Upload => "http1.codec_error",
         Refusal::ClientGone => "downstream_remote_disconnect",
+        Refusal::Fault => "fault_filter_abort",
+        Refusal::RateLimited => "local_rate_limited",
     }
 }
 
@@ -95,11 +101,18 @@ pub(crate) fn write_reply(
     if let Some(location) = reply.location {
         write::field(down, b"location", location);
     }
+    let body = if reply.grpc.is_some() { &[][..] } else { reply.body };
     if !matches!(reply.status, 204 | 304) {
-        write::number_field(down, b"content-length", reply.body.len() as u64);
+        write::number_field(down, b"content-length", body.len() as u64);
     }
-    if !reply.body.is_empty() {
-        down.extend_from_slice(b"content-type: text/plain\r\n");
+    match reply.grpc {
+        Some(status) => {
+            down.extend_from_slice(b"content-type: application/grpc\r\n");
+            write::number_field(down, b"grpc-status", u64::from(status));
+            grpc_message(down, reply.body);
+        }
+        None if !body.is_empty() => down.extend_from_slice(b"content-type: text/plain\r\n"),
+        None => {}
     }
     if reply.overloaded.is_some() {
         down.extend_from_slice(b"x-envoy-overloaded: true\r\n");
@@ -118,8 +131,26 @@ pub(crate) fn write_reply(
     persistence(down, next);
     down.extend_from_slice(b"\r\n");
     if head_only == Method::Other && !matches!(reply.status, 204 | 304) {
-        down.extend_from_slice(reply.body);
+        down.extend_from_slice(body);
     }
+}
+
+/// `grpc-message`, percent-encoded as the gRPC protocol wants it; none when there is nothing to say.
+fn grpc_message(down: &mut Vec<u8>, message: &[u8]) {
+    if message.is_empty() {
+        return;
+    }
+    down.extend_from_slice(b"grpc-message: ");
+    for byte in message {
+        match byte {
+            b'%' | 0..0x20 | 0x7f.. => {
+                let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+                down.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+            }
+            _ => down.push(*byte),
+        }
+    }
+    down.extend_from_slice(b"\r\n");
 }
 
 /// Whether the request was a `HEAD`.

@@ -8,6 +8,7 @@
 //! An idle connection holds its socket and little else: what a request needs is boxed only while it runs.
 //! A panic in a request ends that connection and no other. Does not: route or answer (`forward` does).
 
+use super::filters::Own;
 use super::forward::{self, Next};
 use super::reply;
 use crate::alarm::Alarm;
@@ -35,6 +36,7 @@ pub(crate) struct Client {
     pub(crate) clock: Clock,
     /// When it came, until its first head is read: the first head's time counts from there.
     opened: Option<Time>,
+    pub(crate) own: Own,
 }
 
 /// How a stretch of activity ended.
@@ -47,8 +49,15 @@ enum After {
 
 /// Serves a client until either side ends the connection.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, peer: SocketAddr, door: Door) {
-    let mut client =
-        Client { stream, peer, door, alarm: Alarm::default(), clock: worker.mesh.clock, opened: Some(worker.now()) };
+    let mut client = Client {
+        stream,
+        peer,
+        door,
+        alarm: Alarm::default(),
+        clock: worker.mesh.clock,
+        opened: Some(worker.now()),
+        own: Own::default(),
+    };
     loop {
         let since = worker.now();
         let fresh = client.opened.is_some() && head_limits(&worker, &client).1.is_some();

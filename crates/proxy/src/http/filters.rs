@@ -1,0 +1,189 @@
+//! A request on its way through its filters: the waits are awaited here, the tokens are fetched here.
+//!
+//! ```text
+//!   Passage ─ next ─► Wait ─► asleep until then, or the client leaves ─► next …
+//!                  └► Pass, Answer
+//! ```
+//! Does not: decide (`weir_policy::filter` does) or write an answer (`answer` does).
+
+use super::exchange::PIPELINED;
+use super::inquiry::Inquiry;
+use crate::buffer::{Buf, Read};
+use crate::http::serve::Client;
+use crate::mesh::Live;
+use crate::worker::Worker;
+use parking_lot::Mutex;
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use weir_policy::cors;
+use weir_policy::filter::{Answer, Buckets, Passage, Step, Told, View};
+use weir_policy::flag::Flags;
+use weir_policy::limit::{Limit, Numbers, Scope, Taken, Tokens};
+use weir_policy::time::Time;
+use weir_wire::{RequestHead, write};
+
+/// The tokens of limits that count for one client connection; one for each such limit that it met.
+pub(crate) type Own = RefCell<Vec<Tokens>>;
+
+/// Limits that one connection remembers. A plan with more of them forgets the oldest.
+const MOST_OWN: usize = 64;
+
+/// How a request came out of its filters.
+pub(crate) enum Passed<'c> {
+    On,
+    Answer(Answer<'c>),
+    /// The client went away.
+    Gone,
+}
+
+struct Reach<'a> {
+    live: &'a Live,
+    own: &'a Own,
+}
+
+impl Buckets for Reach<'_> {
+    fn admit(&self, limit: &Limit, matched: &[usize], now: Time) -> Taken {
+        // Both kinds count where the metrics look; the connection's own tokens decide for its kind.
+        let pot = &self.live.limits[limit.index.0 as usize];
+        match limit.rules.scope {
+            Scope::Process => pot.lock().admit(matched, now),
+            Scope::Connection => {
+                let mut own = self.own.borrow_mut();
+                let taken = tokens_of(&mut own, limit, now).admit(matched, now);
+                count(pot, taken);
+                taken
+            }
+        }
+    }
+}
+
+fn count(pot: &Mutex<Tokens>, taken: Taken) {
+    let mut tokens = pot.lock();
+    match taken.verdict {
+        weir_policy::limit::Verdict::Allowed => tokens.allowed += 1,
+        weir_policy::limit::Verdict::Limited => tokens.limited += 1,
+    }
+}
+
+fn tokens_of<'t>(own: &'t mut Vec<Tokens>, limit: &Limit, now: Time) -> &'t mut Tokens {
+    let place = own.iter().position(|tokens| tokens.rules().id == limit.rules.id);
+    let place = place.unwrap_or_else(|| {
+        if own.len() >= MOST_OWN {
+            own.remove(0);
+        }
+        own.push(Tokens::new(Arc::clone(&limit.rules), now));
+        own.len() - 1
+    });
+    let tokens = &mut own[place];
+    if !Arc::ptr_eq(tokens.rules(), &limit.rules) {
+        drop(tokens.renew(Arc::clone(&limit.rules), now));
+    }
+    tokens
+}
+
+/// Takes a request through its filters.
+pub(crate) async fn pass<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, rest: &mut Buf) -> Passed<'c> {
+    let worker = inquiry.worker;
+    loop {
+        let step = {
+            let buckets = Reach { live: inquiry.live, own: &client.own };
+            let view = View { facts: &inquiry.facts, peer: client.peer.ip(), buckets: &buckets };
+            inquiry.passage.next(view, &mut worker.rng.borrow_mut(), worker.now())
+        };
+        inquiry.record.flags = inquiry.passage.flags;
+        match step {
+            Step::Pass => return Passed::On,
+            Step::Answer(answer) => {
+                note(inquiry, "abort", Flags::FAULT_INJECTED);
+                return Passed::Answer(answer);
+            }
+            Step::Wait(until) => {
+                note(inquiry, "delay", Flags::DELAY_INJECTED);
+                if pause(worker, client, rest, until).await == Pause::Gone {
+                    return Passed::Gone;
+                }
+                inquiry.admitted = worker.now();
+            }
+        }
+    }
+}
+
+fn note(inquiry: &Inquiry<'_>, kind: &'static str, flag: Flags) {
+    if inquiry.passage.flags.has(flag) {
+        let labels = inquiry.record.cell.as_ref().map(|cell| cell.labels);
+        inquiry.worker.mesh.registry.fault(labels, kind);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pause {
+    Over,
+    /// The client went away first.
+    Gone,
+}
+
+/// Waits for `until`. What the client sends meanwhile is kept within a bound.
+async fn pause(worker: &Worker, client: &mut Client, rest: &mut Buf, until: Time) -> Pause {
+    poll_fn(|cx| {
+        if poll_gone(client, rest, cx).is_ready() {
+            return Poll::Ready(Pause::Gone);
+        }
+        client.alarm.poll(&worker.mesh.clock, until, cx).map(|()| Pause::Over)
+    })
+    .await
+}
+
+fn poll_gone(client: &mut Client, rest: &mut Buf, cx: &mut Context<'_>) -> Poll<()> {
+    loop {
+        if client.stream.poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
+        match rest.poll_fill(&mut client.stream, PIPELINED, cx) {
+            Poll::Ready(Ok(Read::Some)) => {}
+            Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(()),
+        }
+    }
+}
+
+/// Appends the fields that filters add to an answer: CORS and `x-ratelimit-*`.
+pub(crate) fn tell(passage: &Passage<'_>, live: &Live, own: &Own, asked: Origin<'_>, now: Time, out: &mut Vec<u8>) {
+    if let (Some(rules), Some(origin)) = (passage.cors, asked.value()) {
+        rules.answer_fields(origin).for_each(|field| write::field(out, field.name.as_bytes(), field.value));
+    }
+    for told in &passage.told {
+        let Some(Numbers { limit, remaining, reset }) = numbers(told, live, own, now) else { continue };
+        write::number_field(out, b"x-ratelimit-limit", u64::from(limit));
+        write::number_field(out, b"x-ratelimit-remaining", u64::from(remaining));
+        write::number_field(out, b"x-ratelimit-reset", reset);
+    }
+}
+
+fn numbers(told: &Told<'_>, live: &Live, own: &Own, now: Time) -> Option<Numbers> {
+    match told.limit.rules.scope {
+        Scope::Process => live.limits[told.limit.index.0 as usize].lock().numbers(told.which, now),
+        Scope::Connection => tokens_of(&mut own.borrow_mut(), told.limit, now).numbers(told.which, now),
+    }
+}
+
+/// Appends the fields of the answer to a preflight.
+pub(crate) fn preflight(rules: &cors::Rules, verdict: cors::Verdict, asked: Origin<'_>, out: &mut Vec<u8>) {
+    let origin = asked.value().filter(|_| verdict == cors::Verdict::Preflight);
+    rules.preflight_fields(origin).for_each(|field| write::field(out, field.name.as_bytes(), field.value));
+}
+
+/// Where a request's `origin` stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) request: &'a RequestHead,
+    pub(crate) buf: &'a [u8],
+}
+
+impl<'a> Origin<'a> {
+    fn value(self) -> Option<&'a [u8]> {
+        let named = |field: &&weir_wire::Field| field.name.of(self.buf).eq_ignore_ascii_case(b"origin");
+        self.request.fields.iter().find(named).map(|field| field.value.of(self.buf))
+    }
+}
