@@ -111,6 +111,8 @@ fn documents_point_at_no_lines_and_at_files_that_exist() {
         let numbered =
             text.match_indices(".rs:").any(|(at, _)| text[at + 4..].starts_with(|c: char| c.is_ascii_digit()));
         assert!(!numbered, "{}: line numbers of code go stale: name the item", path.display());
+        let is_torn = text.lines().any(|line| line.starts_with("<<<<<<< ") || line.starts_with(">>>>>>> "));
+        assert!(!is_torn, "{}: a conflict was left in it: choose", path.display());
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let target = link.split('#').next().unwrap_or_default();
             let local = !target.is_empty() && !target.contains("://");
