@@ -234,3 +234,83 @@ fn ten_thousand_services_compile_within_seconds() {
     assert!(problems.is_empty());
     assert_eq!(plan.outbound.hosts().len(), 2_001);
 }
+
+#[test]
+fn outlier_detection_has_istios_defaults_and_zero_switches_a_counter_off() {
+    use weir_policy::outlier::{Origin, Rules};
+    let of = |block: &str| plan(&rule(&format!("{{ outlierDetection: {block} }}"))).clusters[0].outlier.clone();
+    assert_eq!(plan("").clusters[0].outlier, None, "absent: none");
+    let default = Rules::default();
+    assert_eq!(of("{}"), Some(default.clone()), "present: the defaults");
+    assert_eq!((default.errors, default.gateway, default.max_percent), (Some(5), None, 10));
+    let both = of("{ consecutive5xxErrors: 4, consecutiveGatewayErrors: 3 }").expect("rules");
+    assert_eq!((both.errors, both.gateway), (Some(4), Some(3)));
+    let off = of("{ consecutive5xxErrors: 0, consecutiveGatewayErrors: 0 }").expect("rules");
+    assert_eq!((off.errors, off.gateway), (None, None));
+    assert_eq!(of("{ splitExternalLocalOriginErrors: true }").expect("rules").origin, Origin::Split(Some(5)));
+    let split = "{ splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 10 }";
+    assert_eq!(of(split).expect("rules").origin, Origin::Split(Some(10)));
+    assert_eq!(of("{ outlierDetectionHttpErrorCodes: [429, 503] }").expect("rules").codes, [429, 503]);
+    let long = of("{ baseEjectionTime: 10m, minHealthPercent: 20 }").expect("rules");
+    assert_eq!((long.longest, long.min_health_percent), (Duration::from_secs(600), 20));
+    assert_eq!(of("{ maxEjectionPercent: 0 }").expect("rules").max_percent, 10, "0 is not set");
+    assert!(codes(&rule("{ outlierDetection: { consecutiveErrors: 7 } }")).contains(&Code::Deprecated));
+    assert_eq!(of("{ consecutiveErrors: 7 }").expect("rules").errors, Some(5), "the old word does nothing");
+    let lonely = rule("{ outlierDetection: { consecutiveLocalOriginFailures: 3 } }");
+    assert!(codes(&lonely).contains(&Code::Conflict));
+}
+
+#[test]
+fn consistent_hash_is_lowered_and_its_retries_stay_with_their_host() {
+    use weir_policy::balance::{Hash, Rules, Shape, key::Key};
+    use weir_policy::retry::Previous;
+    let hash = |text: &str| rule(&format!("{{ loadBalancer: {{ consistentHash: {text} }} }}"));
+    let of = |text: &str| match plan(&hash(text)).clusters[0].balance.clone() {
+        Rules::Hash(hash) => hash,
+        other => panic!("{other:?}"),
+    };
+    let header = Key::Header("x-user".into());
+    assert_eq!(of("{ httpHeaderName: X-User }"), Hash { key: header.clone(), shape: Shape::Ring(1024) });
+    assert_eq!(of("{ httpHeaderName: x-user, ringHash: { minimumRingSize: 2 } }").shape, Shape::Ring(2));
+    assert_eq!(of("{ httpHeaderName: x-user, maglev: {} }"), Hash { key: header, shape: Shape::Maglev(65_537) });
+    assert_eq!(
+        of("{ useSourceIp: true, maglev: { tableSize: 101 } }"),
+        Hash { key: Key::Source, shape: Shape::Maglev(101) }
+    );
+    for wrong in
+        ["{ useSourceIp: true, maglev: { tableSize: 100 } }", "{ useSourceIp: true, maglev: { tableSize: 5000011 } }"]
+    {
+        assert!(codes(&hash(wrong)).contains(&Code::Value), "{wrong}");
+    }
+    assert!(codes(&hash("{ useSourceIp: true, httpHeaderName: x }")).contains(&Code::Conflict));
+    assert!(codes(&hash("{ useSourceIp: true, minimumRingSize: 4, maglev: {} }")).contains(&Code::Conflict));
+    let bound = hash("{ useSourceIp: true }");
+    assert_eq!(retry(&plan(&bound)).previous, Previous::Allow);
+    assert_eq!(retry(&plan(&(bound.clone() + &route(", retries: { attempts: 2 }")))).previous, Previous::Allow);
+    let other = bound + &route(", retries: { attempts: 2, retryIgnorePreviousHosts: true }");
+    assert_eq!(retry(&plan(&other)).previous, Previous::Avoid);
+}
+
+#[test]
+fn the_source_of_retries_is_route_then_subset_then_host_then_mesh_then_built_in() {
+    let mesh = "---\napiVersion: weir.dev/v1alpha1\nkind: Mesh\nmetadata: { name: mesh }\nspec: { defaultHttpRetryPolicy: { attempts: 7 } }\n";
+    let policy = |retries: u32| format!("trafficPolicy: {{ retryPolicy: {{ numRetries: {retries} }} }}");
+    let subsets = |own: &str| format!("subsets: [{{ name: v1, labels: {{ version: v1 }}{own} }}]");
+    let rules =
+        |host: &str, own: &str| document("DestinationRule", &format!("{{ host: app.test{host}, {} }}", subsets(own)));
+    let to_subset = |rest: &str| {
+        let to = "{ destination: { host: app.test, subset: v1 } }";
+        document("VirtualService", &format!("{{ hosts: [app.test], http: [{{ route: [{to}]{rest} }}] }}"))
+    };
+    let (host, subset) = (format!(", {}", policy(5)), format!(", {}", policy(4)));
+    let cases = [
+        (rules("", "") + &to_subset(""), 2),
+        (rules("", "") + &to_subset("") + mesh, 7),
+        (rules(&host, "") + &to_subset("") + mesh, 5),
+        (rules(&host, &subset) + &to_subset("") + mesh, 4),
+        (rules(&host, &subset) + &to_subset(", retries: { attempts: 3 }") + mesh, 3),
+    ];
+    for (text, attempts) in cases {
+        assert_eq!(retry(&plan(&text)).attempts, attempts, "{text}");
+    }
+}

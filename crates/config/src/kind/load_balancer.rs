@@ -132,7 +132,10 @@ fn table_size(maglev: &Object<'_>) -> Option<u64> {
     let size = maglev.number("tableSize", 0, i64::MAX);
     maglev.end();
     if size.is_none() && !maglev.has("tableSize") {
-        maglev.missing("tableSize");
+        // The API's text has a default; istiod's validation asks for a number all the same.
+        let words = "`maglev` has no `tableSize`: 65537 is used, and Istio refuses it";
+        let hint = "write `tableSize: 65537`";
+        maglev.sink.add(Problem::new(Code::NotInIstio, maglev.place(), words).hint(hint));
     }
     let At { value, place } = size?;
     let size = u64::try_from(value).unwrap_or(0);

@@ -239,3 +239,105 @@ fn back_off_bounds_are_envoys() {
     let mut rng = Rng::new(5);
     assert!((0..1000).all(|_| BackOff::default().draw(1, &mut rng) < Duration::from_millis(25)));
 }
+
+/// Runs a request to its end with these outcomes, one after the other; where each try went.
+fn ask(cluster: &mut Cluster, rng: &mut Rng, cursor: &mut u64, outcomes: &[u16], now: Time) -> Vec<u16> {
+    let mut call = Call::new(None, timeout::Rules::default(), Idempotency::Safe, Some(now));
+    let mut ports = Vec::new();
+    let step = call.start(cluster, &mut Draw { rng, cursor }, now);
+    if let Step::Try(attempt) = step {
+        ports.push(attempt.address.port());
+        let outcome = Outcome::response(outcomes[usize::from(attempt.address.port()) - 1], now);
+        assert_eq!(call.answered(cluster, &mut Draw { rng, cursor }, &outcome, now), Step::Answer);
+        call.ended(cluster, now);
+    }
+    ports
+}
+
+#[test]
+fn calls_leave_an_ejected_endpoint_alone_until_it_returns() {
+    let rules = outlier::Rules { max_percent: 10, ..outlier::Rules::default() };
+    for (hosts, tries_of_the_bad_one) in [(10u16, 5), (9, 11)] {
+        let mut cluster = Cluster::new(Arc::new(Upstream { outlier: Some(rules.clone()), ..upstream(hosts) }));
+        let (mut rng, mut cursor, mut counts) = (Rng::new(1), 0, vec![0; 10]);
+        let statuses: Vec<u16> = (0..hosts).map(|index| if index == 3 { 500 } else { 200 }).collect();
+        for _ in 0..11 * hosts {
+            for port in ask(&mut cluster, &mut rng, &mut cursor, &statuses, Time::from_millis(1)) {
+                counts[usize::from(port) - 1] += 1;
+            }
+        }
+        assert_eq!(counts[3], tries_of_the_bad_one, "{hosts} endpoints");
+        // A reload with the same endpoints keeps it out; a day later it is back.
+        renew(&mut cluster, Upstream { outlier: Some(rules.clone()), ..upstream(hosts) });
+        assert_eq!(cluster.outlier().active(), u32::from(hosts == 10));
+        cluster.tick(Time::from_millis(86_400_000));
+        assert_eq!(cluster.outlier().active(), 0);
+    }
+}
+
+#[test]
+fn with_every_endpoint_ejected_there_is_none_unless_panic_allows_all() {
+    for (min_health_percent, refused) in [(0, true), (1, false)] {
+        let rules =
+            outlier::Rules { errors: Some(1), max_percent: 100, min_health_percent, ..outlier::Rules::default() };
+        let mut script =
+            Script::new(Upstream { outlier: Some(rules), ..upstream(1) }, None, timeout::Rules::default(), "GET");
+        script.start();
+        script.after(1, response(500));
+        script.end();
+        script.call = Call::new(None, timeout::Rules::default(), Idempotency::Safe, Some(Time::ZERO));
+        assert_eq!(script.start() == Step::Refuse(Refusal::NoHealthy), refused);
+        script.end();
+    }
+}
+
+#[test]
+fn of_1050_requests_at_once_1000_get_a_connection_and_the_others_wait() {
+    let rules = inflight::Rules { connections: 1000, pending: 10_000, ..inflight::Rules::default() };
+    let mut now = inflight::Inflight::default();
+    let held = |index| if index == 0 { inflight::Held::None } else { inflight::Held::Some };
+    let ways: Vec<_> = (0..1050).map(|index| now.wait(&rules, held(index))).collect();
+    assert_eq!(ways.iter().filter(|way| **way == Ok(inflight::Wait::Dial)).count(), 1000);
+    assert_eq!(ways.iter().filter(|way| **way == Ok(inflight::Wait::Queue)).count(), 50);
+}
+
+#[test]
+fn of_1050_requests_at_once_http2_max_requests_refuses_50() {
+    let inflight = inflight::Rules { requests: 1000, ..inflight::Rules::default() };
+    let mut cluster = Cluster::new(Arc::new(Upstream { inflight, ..upstream(3) }));
+    let (mut rng, mut cursor) = (Rng::new(1), 0);
+    let new = || Call::new(None, timeout::Rules::default(), Idempotency::Safe, Some(Time::ZERO));
+    let mut calls: Vec<Call> = (0..1050).map(|_| new()).collect();
+    let mut draw = Draw { rng: &mut rng, cursor: &mut cursor };
+    let steps: Vec<Step> = calls.iter_mut().map(|call| call.start(&mut cluster, &mut draw, Time::ZERO)).collect();
+    assert_eq!(steps.iter().filter(|step| **step == Step::Refuse(Refusal::Overflow)).count(), 50);
+    calls.iter_mut().for_each(|call| call.ended(&mut cluster, Time::ZERO));
+    assert_eq!((cluster.inflight.requests, cluster.counts.overflow_requests), (0, 50));
+}
+
+#[test]
+fn waits_before_retries_lie_in_their_intervals_and_are_counted() {
+    let seed = BackOff { base: Duration::from_secs(1), max: Duration::from_secs(10) };
+    let mut longest = [Duration::ZERO; 5];
+    for run in 0..200 {
+        let rules = Rules { back_off: seed, ..five_xx(5) };
+        let mut script = Script::new(upstream(2), Some(rules), timeout::Rules::default(), "GET");
+        script.rng = Rng::new(run);
+        let mut step = script.start();
+        for longest in &mut longest {
+            step = script.after(1, response(503));
+            let Step::Wait(until) = step else { panic!("not a wait: {step:?}") };
+            *longest = (*longest).max(until.since(script.now));
+            step = script.sleep(&step);
+        }
+        assert!(matches!(step, Step::Try(_)));
+        assert_eq!(script.after(1, response(503)), Step::Answer);
+        script.end();
+        assert_eq!(script.cluster.counts.back_off.buckets.iter().sum::<u64>(), 5);
+        assert_eq!(script.cluster.counts.retried.buckets.iter().sum::<u64>(), 1);
+    }
+    for (longest, bound) in longest.iter().zip([1, 2, 4, 8, 10]) {
+        let bound = Duration::from_secs(bound);
+        assert!(*longest < bound && *longest > bound * 9 / 10, "{longest:?} of {bound:?}");
+    }
+}
