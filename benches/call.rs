@@ -19,6 +19,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use weir_policy::call::{Call, Step};
 use weir_policy::cluster::{Cluster, Draw};
+use weir_policy::origin::Origins;
 use weir_policy::outcome::Outcome;
 use weir_policy::place::Place;
 use weir_policy::plan::{Endpoint, Service, Upstream};
@@ -144,6 +145,7 @@ fn upstream() -> Upstream {
             subset: "".into(),
         },
         endpoints: (1..=10).map(endpoint).collect(),
+        origins: Origins::default(),
         balance: balance::Rules::Hash(hash),
         inflight: inflight::Rules { connections: 1000, pending: 1000, requests: 1000, retries: 100 },
         budget: budget::Rules::Default,
