@@ -88,10 +88,13 @@ pub(crate) struct Upgrade {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Check {
     /// Files and folders with documents; `-` is stdin
-    #[arg(required_unless_present = "explain", value_name = "PATH")]
+    #[arg(required_unless_present_any = ["explain", "coverage"], value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     #[arg(long, value_enum, default_value = "human")]
     pub(crate) format: Format,
+    /// List every field of every kind, and whether it is enforced
+    #[arg(long, conflicts_with_all = ["paths", "fix", "explain"])]
+    pub(crate) coverage: bool,
     /// Mend what is mechanical: shows the diff, writes the files, keeps comments and formatting
     #[arg(long)]
     pub(crate) fix: bool,

@@ -1,5 +1,6 @@
 //! `weir check`: reads documents, mends them if asked, says what is wrong with them.
 
+mod coverage;
 mod github;
 mod human;
 mod pages;
@@ -18,6 +19,10 @@ use weir_control::{admin, source};
 pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
     if let Some(code) = args.explain {
         out(pages::section(code));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.coverage {
+        out(&coverage::shown(args.format));
         return Ok(ExitCode::SUCCESS);
     }
     let (texts, unreadable) = source::read(&args.paths);

@@ -6,6 +6,7 @@
 //! ```
 //! Does not: stop at the first problem.
 
+use crate::coverage::{Asked, Status};
 use crate::duration;
 use crate::problem::{Code, Problem};
 use crate::yaml::{Key, Node, Style, Value};
@@ -25,11 +26,32 @@ pub struct At<T> {
 pub struct Sink {
     file: Arc<str>,
     problems: RefCell<Vec<Problem>>,
+    /// What readers did with which fields; only for [`crate::coverage`].
+    asked: Option<RefCell<Asked>>,
 }
 
 impl Sink {
     pub const fn new(file: Arc<str>) -> Self {
-        Self { file, problems: RefCell::new(Vec::new()) }
+        Self { file, problems: RefCell::new(Vec::new()), asked: None }
+    }
+
+    /// A sink that notes what is asked for.
+    pub fn recording() -> Self {
+        Self { asked: Some(RefCell::default()), ..Self::new("sample".into()) }
+    }
+
+    /// What was asked for.
+    pub fn asked(self) -> Asked {
+        self.asked.map(RefCell::into_inner).unwrap_or_default()
+    }
+
+    /// Notes it; the worst that is said of a field counts.
+    fn note(&self, node: &Node, name: &'static str, status: Status) {
+        if let Some(asked) = &self.asked {
+            let mut asked = asked.borrow_mut();
+            let known = asked.entry((node.line, name)).or_insert(status);
+            *known = status.max(*known);
+        }
     }
 
     pub fn place(&self, line: u32, column: u32) -> Place {
@@ -94,6 +116,7 @@ impl<'a> Object<'a> {
     /// The field's value, unless it is absent or null.
     pub fn node(&self, name: &'static str) -> Option<&'a Node> {
         self.asked.borrow_mut().push(name);
+        self.sink.note(self.node, name, Status::Enforced);
         self.entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node).filter(|node| !node.is_null())
     }
 
@@ -239,6 +262,7 @@ impl<'a> Object<'a> {
 
     /// A field that is understood and does nothing yet.
     pub fn later(&self, names: &[&'static str]) {
+        self.unenforced(names);
         for name in names.iter().copied() {
             if self.has(name) {
                 let words = format!("`{name}` is accepted and not enforced yet");
@@ -250,10 +274,19 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// Fields that are understood and do nothing yet; another warning says so.
+    pub fn unenforced(&self, names: &[&'static str]) {
+        for name in names.iter().copied() {
+            self.node(name);
+            self.sink.note(self.node, name, Status::Later);
+        }
+    }
+
     /// Fields that are read for their correctness only; nothing is lost by it.
     pub fn without_effect(&self, names: &[&'static str]) {
         for name in names.iter().copied() {
             self.node(name);
+            self.sink.note(self.node, name, Status::Checked);
         }
     }
 

@@ -11,6 +11,7 @@
 
 pub mod bundle;
 pub mod check;
+pub mod coverage;
 pub mod decode;
 pub mod duration;
 pub mod fields;

@@ -24,8 +24,8 @@ pub fn guarded(tls: &Object<'_>) -> Option<Place> {
     let mode = tls.word("mode", MODES);
     let of = mode.as_ref().map_or(Mode::Disable, |mode| mode.value);
     rules(tls, of);
-    tls.without_effect(&["clientCertificate", "privateKey", "caCertificates", "caCrl", "credentialName", "sni"]);
-    tls.without_effect(&["mode", "subjectAltNames", "insecureSkipVerify"]);
+    tls.unenforced(&["clientCertificate", "privateKey", "caCertificates", "caCrl", "credentialName", "sni"]);
+    tls.unenforced(&["subjectAltNames", "insecureSkipVerify"]);
     tls.end();
     let mode = mode.filter(|_| of != Mode::Disable)?;
     let words = "TLS to this destination is not enforced yet: requests to it get 503 `not_enforced`, never plaintext";

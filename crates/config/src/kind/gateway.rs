@@ -67,6 +67,7 @@ fn read_server(server: &Object<'_>) -> Option<Server> {
     server.text("name");
     server.text("defaultEndpoint");
     server.without_effect(&["name"]);
+    server.unenforced(&["tls"]);
     server.later(&["defaultEndpoint"]);
     let bind = server.text("bind");
     let address = bind.as_ref().and_then(|bind| bind.value.parse().ok());
@@ -107,6 +108,7 @@ fn read_port(server: &Object<'_>, port: &Object<'_>, bind: &str) -> Option<u16> 
     if port.number("targetPort", 0, i64::from(u32::MAX)).is_some_and(|target| target.value > 0) {
         port.refuse("targetPort", "`targetPort` has no meaning in a Gateway");
     }
+    port.without_effect(&["name", "targetPort"]);
     let socket = names::socket_path(bind);
     let number = port.number("number", if socket.is_some() { 0 } else { 1 }, 65_535);
     match socket {

@@ -57,10 +57,11 @@ pub fn load_balancer(balancer: &Object<'_>) -> LoadBalancer {
         let text = "`simple` and `consistentHash` exclude each other";
         balancer.sink.add(balancer.problem(Code::Conflict, "consistentHash", text));
     }
-    for name in ["localityLbSetting", "zoneAwareLbSetting"] {
-        if let Some(setting) = balancer.object(name) {
-            locality::check(&setting);
-        }
+    if let Some(setting) = balancer.object("localityLbSetting") {
+        locality::check(&setting);
+    }
+    if let Some(setting) = balancer.object("zoneAwareLbSetting") {
+        locality::failover(&setting);
     }
     if balancer.has("localityLbSetting") && balancer.has("zoneAwareLbSetting") {
         let text = "`localityLbSetting` and `zoneAwareLbSetting` exclude each other";

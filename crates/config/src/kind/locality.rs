@@ -7,7 +7,7 @@ use crate::problem::{Code, Problem};
 const TOPOLOGY: [&str; 3] =
     ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
 
-/// Checks a setting.
+/// Checks `localityLbSetting`.
 pub fn check(setting: &Object<'_>) {
     let distributes = !setting.list("distribute").is_empty();
     let fails_over = !setting.list("failover").is_empty();
@@ -16,18 +16,24 @@ pub fn check(setting: &Object<'_>) {
         setting.sink.add(setting.problem(Code::Conflict, "failover", words));
         return;
     }
-    for label in setting.texts("failoverPriority").iter().filter(|_| fails_over) {
-        if TOPOLOGY.contains(&label.value.as_str()) {
-            let words = format!("`failover` is about regions already: `{}` cannot stand beside it", label.value);
-            setting.sink.refuse(&label.place, words);
-        }
-    }
     let mut sources = Vec::new();
     for rule in setting.objects("distribute") {
         sources.extend(rule.text("from"));
         shares(&rule);
     }
     distinct(setting, &sources);
+    failover(setting);
+}
+
+/// Checks `failover` and `failoverPriority`, which `zoneAwareLbSetting` has too.
+pub fn failover(setting: &Object<'_>) {
+    let fails_over = !setting.list("failover").is_empty();
+    for label in setting.texts("failoverPriority").iter().filter(|_| fails_over) {
+        if TOPOLOGY.contains(&label.value.as_str()) {
+            let words = format!("`failover` is about regions already: `{}` cannot stand beside it", label.value);
+            setting.sink.refuse(&label.place, words);
+        }
+    }
     setting.objects("failover").for_each(|rule| regions(&rule));
 }
 

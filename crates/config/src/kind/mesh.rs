@@ -34,6 +34,7 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
     let unknown_hosts = spec.object("outboundTrafficPolicy").and_then(|policy| {
         let modes = [("REGISTRY_ONLY", UnknownHosts::Refuse), ("ALLOW_ANY", UnknownHosts::Pass)];
         let mode = policy.word("mode", &modes);
+        policy.unenforced(&["mode"]);
         policy.end();
         if let Some(At { value: UnknownHosts::Pass, place }) = &mode {
             let words = "`ALLOW_ANY` is accepted and not enforced yet: unknown hosts are refused";
@@ -42,7 +43,11 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
         mode.map(|mode| mode.value)
     });
     let connect_timeout = spec.duration("connectTimeout", Duration::from_millis(1)).map(|length| length.value);
-    let default_retries = spec.object("defaultHttpRetryPolicy").map(|policy| retries(&policy));
+    let default_retries = spec.object("defaultHttpRetryPolicy").map(|policy| {
+        // As in Istio's MeshConfig, where it is not taken over either.
+        policy.without_effect(&["perTryTimeout"]);
+        retries(&policy)
+    });
     let budget = spec.object("retryBudget").map(|budget| retry_budget(&budget));
     let trust = trust(spec);
     spec.list("extensionProviders");

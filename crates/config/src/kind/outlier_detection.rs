@@ -63,6 +63,7 @@ pub fn outlier_detection(outlier: &Object<'_>) -> OutlierDetection {
 
 /// `consecutiveErrors`: Istio still knows the word, warns, and does nothing with it.
 fn old_errors(outlier: &Object<'_>) {
+    outlier.without_effect(&["consecutiveErrors"]);
     if outlier.number("consecutiveErrors", 0, COUNT).is_some_and(|number| number.value > 0) {
         let words = "`consecutiveErrors` is deprecated and has no effect, as in Istio";
         let hint = "write `consecutive5xxErrors` or `consecutiveGatewayErrors`";

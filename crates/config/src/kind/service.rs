@@ -66,6 +66,11 @@ pub fn service(spec: &Object<'_>, document: &Document<'_>) -> Service {
     let ports = spec.objects("ports").filter_map(|port| service_port(&port)).collect();
     let external =
         spec.text("type").filter(|word| word.value == "ExternalName").and_then(|_| spec.text("externalName"));
+    if external.is_some() {
+        let words = "names are not looked up yet: this service has no endpoints";
+        spec.sink.add(spec.problem(Code::NotEnforced, "externalName", words));
+    }
+    spec.unenforced(&["externalName"]);
     Service {
         namespace: document.namespace.clone(),
         name: document.name.clone(),
@@ -96,6 +101,7 @@ fn service_port(port: &Object<'_>) -> Option<ServicePort> {
     let name = port.text("name").map(|name| name.value).unwrap_or_default();
     let transport = port.text("protocol").map_or_else(|| "TCP".to_owned(), |protocol| protocol.value);
     let application = port.text("appProtocol").map(|word| word.value);
+    port.without_effect(&["appProtocol"]);
     let target = port.node("targetPort").and_then(|node| match &node.value {
         Value::Scalar(text, _) => Some(text.parse().map_or_else(|_| Target::Name(text.clone()), Target::Number)),
         _ => None,

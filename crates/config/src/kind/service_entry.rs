@@ -199,6 +199,7 @@ fn service_port(port: &Object<'_>) -> Option<Port> {
         protocol.value.to_uppercase()
     });
     let target = port.number("targetPort", 1, 65_535).map(|target| target.value as u16);
+    port.without_effect(&["protocol"]);
     port.end();
     if number.is_none() && !port.has("number") {
         port.missing("number");

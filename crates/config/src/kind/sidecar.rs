@@ -138,6 +138,7 @@ fn egress(spec: &Object<'_>, namespace: &str) -> Option<Vec<Seen>> {
     if spec.list("egress").is_empty() {
         return None;
     }
+    spec.objects("egress").for_each(|listener| listener.unenforced(&["bind", "captureMode", "port"]));
     let mut taken: Vec<String> = Vec::new();
     let mut out = Vec::new();
     let last = spec.list("egress").len().saturating_sub(1);

@@ -177,7 +177,8 @@ impl Words {
         }
     }
 
-    fn take_spec(&mut self, document: &Document<'_>, spec: &Object<'_>) {
+    /// Reads a document's `spec` (or its body, where it has none).
+    pub fn take_spec(&mut self, document: &Document<'_>, spec: &Object<'_>) {
         let (name, namespace) = (&document.name, &document.namespace);
         match document.kind.use_ {
             Use::VirtualService => self.virtual_services.push(virtual_service(spec, namespace, name)),
