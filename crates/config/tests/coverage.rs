@@ -232,3 +232,15 @@ fn readers_ask_only_for_what_the_schema_has() {
 fn readers_know_every_field_of_the_schema() {
     assert_eq!(refused(), [] as [String; 0], "ask for them in the reader, and say `later` of them");
 }
+
+#[test]
+fn a_field_that_is_only_checked_changes_nothing() {
+    let trials = trials();
+    let checked: Vec<Row> = rows().into_iter().filter(|row| row.status == Status::Checked).collect();
+    let changed: Vec<String> = checked
+        .iter()
+        .filter(|row| tried(&trials, row).is_none())
+        .map(|row| format!("{} {}", row.kind, row.path))
+        .collect();
+    assert!(checked.len() > 5 && changed.is_empty(), "enforced, and called checked: {changed:#?}");
+}
