@@ -19,7 +19,7 @@ pub struct Cors {
 }
 
 /// The methods that Istio lets a policy name.
-const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"];
 
 /// Reads `corsPolicy`.
 pub fn cors(written: &Object<'_>) -> Cors {
@@ -29,11 +29,7 @@ pub fn cors(written: &Object<'_>) -> Cors {
         let words = "`allowOrigin` is deprecated";
         written.sink.add(written.problem(Code::Deprecated, "allowOrigin", words).hint("use `allowOrigins`"));
     }
-    let new: Vec<StringMatch> = written
-        .objects("allowOrigins")
-        .filter_map(|origin| string_match(&origin, Empty::Refused))
-        .map(|At { value, .. }| value)
-        .collect();
+    let new: Vec<StringMatch> = written.objects("allowOrigins").filter_map(|origin| read_origin(&origin)).collect();
     let origins = if written.has("allowOrigins") { new } else { old };
     if origins.is_empty() && !written.has("allowOrigins") {
         let words = "a `corsPolicy` without `allowOrigins` allows no origin";
@@ -65,12 +61,25 @@ pub fn cors(written: &Object<'_>) -> Cors {
     cors
 }
 
+/// One of `allowOrigins`: it must say something.
+fn read_origin(origin: &Object<'_>) -> Option<StringMatch> {
+    let found = string_match(origin, Empty::Refused).map(|At { value, .. }| value);
+    let silent = match &found {
+        Some(StringMatch::Exact(text)) => text.is_empty(),
+        Some(_) => false,
+        None => origin.is_empty(),
+    };
+    if silent {
+        let words = "an origin needs one of `exact`, `prefix`, `regex`, and it cannot be empty";
+        origin.sink.add(Problem::new(Code::Value, origin.place(), words));
+    }
+    found.filter(|_| !silent)
+}
+
 /// Header names, or `*`.
 fn names(written: &Object<'_>, name: &'static str) -> Vec<String> {
-    let token = |text: &str| {
-        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-    };
-    let (good, bad): (Vec<_>, Vec<_>) = written.texts(name).into_iter().partition(|header| token(&header.value));
+    let fits = |text: &str| text == "*" || crate::names::is_header_name(text);
+    let (good, bad): (Vec<_>, Vec<_>) = written.texts(name).into_iter().partition(|header| fits(&header.value));
     for header in bad {
         let words = format!("`{}` is not the name of a header", header.value);
         written.sink.add(Problem::new(Code::Value, header.place, words));

@@ -36,6 +36,8 @@ pub enum Status {
 }
 
 const LEAST: Duration = Duration::from_millis(1);
+/// Percent: one in a million.
+const LEAST_SHARE: f64 = 0.0001;
 
 /// Reads `fault`.
 pub fn fault(written: &Object<'_>) -> Fault {
@@ -58,6 +60,7 @@ fn read_delay(delay: &Object<'_>) -> Option<Delay> {
         let words = "a `delay` without `fixedDelay` delays nothing";
         delay.sink.add(Problem::new(Code::NoEffect, delay.place(), words));
     }
+    delay.without_effect(&["exponentialDelay"]);
     let percent = delay.number("percent", 0, 100);
     if let Some(At { value, .. }) = &percent {
         let words = "`percent` is deprecated: Istio may drop it";
@@ -70,7 +73,7 @@ fn read_delay(delay: &Object<'_>) -> Option<Delay> {
 }
 
 fn read_abort(abort: &Object<'_>) -> Option<Abort> {
-    let http = abort.number("httpStatus", 200, 599).map(|status| Status::Http(status.value as u16));
+    let http = abort.number("httpStatus", 200, 600).map(|status| Status::Http(status.value as u16));
     let grpc = abort.text("grpcStatus").and_then(|name| grpc_status(abort, &name));
     if abort.has("http2Error") {
         let words = "`http2Error` is not supported, by Istio neither";
@@ -80,6 +83,7 @@ fn read_abort(abort: &Object<'_>) -> Option<Abort> {
         let words = "an `abort` without `httpStatus` or `grpcStatus` aborts nothing";
         abort.sink.add(Problem::new(Code::NoEffect, abort.place(), words));
     }
+    abort.without_effect(&["http2Error"]);
     let percent = abort.number("percent", 0, 100);
     if let Some(At { value, .. }) = &percent {
         let words = "Istio has no `percent` here any more: it would inject nothing";
@@ -107,6 +111,9 @@ fn percentage(part: &Object<'_>, percent: Option<At<i64>>) -> Option<f64> {
     let written = part.object("percentage").map(|percentage| {
         let value = percentage.fraction("value", 0.0, 100.0);
         percentage.end();
+        if value.is_some_and(|value| value > 0.0 && value < LEAST_SHARE) {
+            percentage.refuse("value", format!("`value` is below {LEAST_SHARE}, the least share that can be drawn"));
+        }
         // An empty `percentage` is one of 0, as in every protobuf message.
         value.unwrap_or(0.0)
     });
