@@ -20,7 +20,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use weir_config::{Bundle, Problem, Severity, Text, compile};
+use weir_config::{Bundle, Compiler, Problem, Severity, Text, compile};
 use weir_control::follow::Follower;
 use weir_control::state::State;
 use weir_control::store::{Store, Version, errors, hash};
@@ -62,6 +62,8 @@ struct Beginning {
     plan: Plan,
     texts: Vec<Text>,
     problems: Vec<Problem>,
+    /// Remembers them.
+    compiler: Compiler,
     /// Why these are the last good documents and not the given ones.
     instead: Option<String>,
 }
@@ -98,7 +100,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
     let version = store.accept(hash(&begun.texts), begun.problems.clone());
     let shared = Arc::clone(&plane) as Arc<dyn DataPlane>;
     let follower = Follower::new(args.files.clone(), args.documents.options(), shared, store);
-    let follower = Arc::new(follower.keeping(state));
+    let follower = Arc::new(follower.keeping(state).remembering(begun.compiler));
     match begun.instead {
         Some(why) => follower.store.refuse(begun.problems, why),
         None => follower.keep(&begun.texts),
@@ -127,12 +129,13 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
 fn begin(args: &Run, state: Option<&State>) -> anyhow::Result<Beginning> {
     let (texts, unreadable) = source::read(&args.files);
     let bundle = Bundle { texts, options: args.documents.options() };
-    let (plan, mut problems) = compile(&bundle);
+    let mut compiler = Compiler::default();
+    let (plan, mut problems) = compiler.compile(&bundle);
     problems.extend(unreadable);
     print(&problems, &bundle.texts);
     let count = errors(&problems);
     if count == 0 {
-        return Ok(Beginning { plan, texts: bundle.texts, problems, instead: None });
+        return Ok(Beginning { plan, texts: bundle.texts, problems, compiler, instead: None });
     }
     let Some(texts) = state.and_then(State::load) else {
         bail!("the configuration has errors: nothing was started");
@@ -147,7 +150,7 @@ fn begin(args: &Run, state: Option<&State>) -> anyhow::Result<Beginning> {
     let first = first.map(|problem| format!("{}: {}", problem.place, problem.words)).unwrap_or_default();
     let why = format!("at the start: {count} errors; the first: {first}");
     eprintln!("weir: DEGRADED: the given documents cannot be served; serving the last good ones of --state");
-    Ok(Beginning { plan, texts: bundle.texts, problems, instead: Some(why) })
+    Ok(Beginning { plan, texts: bundle.texts, problems, compiler, instead: Some(why) })
 }
 
 fn start_admin(

@@ -29,7 +29,7 @@ mod retries;
 
 use crate::graph::{Graph, canonical};
 use crate::problem::{Code, Problem};
-use crate::yaml::Node;
+use crate::words::Part;
 use look::Look;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,9 +37,9 @@ use weir_policy::place::Place;
 use weir_policy::plan::{Compatibility, Settings};
 
 /// The documents of one text, as nodes.
-pub struct Nodes {
-    pub file: Arc<str>,
-    pub nodes: Vec<Node>,
+pub struct Nodes<'a> {
+    pub file: &'a Arc<str>,
+    pub parts: &'a [Arc<Part>],
 }
 
 /// A document, as lints see it.
@@ -65,7 +65,7 @@ struct View<'a> {
 }
 
 /// Adds what the lints find.
-pub fn lints(kept: &[Nodes], graph: &Graph, settings: &Settings, problems: &mut Vec<Problem>) {
+pub fn lints(kept: &[Nodes<'_>], graph: &Graph, settings: &Settings, problems: &mut Vec<Problem>) {
     let view = View::of(kept, graph, settings.compatibility);
     let families = [
         retries::lint,
@@ -104,11 +104,11 @@ fn add(found: Vec<Problem>, problems: &mut Vec<Problem>) {
 const LISTS: u32 = 4;
 
 impl<'a> View<'a> {
-    fn of(kept: &'a [Nodes], graph: &'a Graph, compatibility: Compatibility) -> Self {
+    fn of(kept: &[Nodes<'a>], graph: &'a Graph, compatibility: Compatibility) -> Self {
         let mut docs = Vec::new();
         for text in kept {
-            for node in &text.nodes {
-                collect(Look::new(node, &text.file), &mut docs, 0);
+            for node in text.parts.iter().flat_map(|part| &part.nodes) {
+                collect(Look::new(node, text.file), &mut docs, 0);
             }
         }
         let mut rules: HashMap<String, Vec<Doc<'a>>> = HashMap::new();

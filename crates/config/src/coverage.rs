@@ -7,10 +7,10 @@
 //! effect" of it. `tests/coverage.rs` changes every enforced field and looks for a change of the plan.
 
 use crate::decode::{Object, Sink};
-use crate::lower::Words;
 use crate::meta::{Document, KINDS, Use};
 use crate::problem::Code;
 use crate::schema::{self, Fields, Shape};
+use crate::words::read_spec;
 use crate::yaml::{Key, Node, Style, Value};
 use std::collections::HashMap;
 
@@ -150,7 +150,7 @@ fn run(kind: &'static schema::Kind, sample: &Sample, sink: Sink) -> Sink {
     let place = frame.place(0, 0);
     let document = Document { kind: known, name, namespace, labels, annotations: Vec::new(), place, body };
     if let Some(spec) = Object::of(&sample.node, kind.name, &sink) {
-        Words::default().take_spec(&document, &spec);
+        read_spec(&document, &spec);
     }
     sink
 }

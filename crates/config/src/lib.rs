@@ -25,8 +25,9 @@ pub mod problem;
 pub mod re2;
 pub mod schema;
 pub mod url;
+pub mod words;
 pub mod yaml;
 
 pub use bundle::{Bundle, Options, Text};
-pub use lower::{check, compile};
+pub use lower::{Compiler, check, compile};
 pub use problem::{Code, Edit, Problem, Severity};

@@ -7,9 +7,13 @@
 
 use crate::problem::{Code, Problem};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use weir_policy::place::Place;
+
+mod split;
+
+pub use split::{Chunk, split};
 
 /// Levels of nesting.
 const DEPTH: usize = 64;
@@ -68,37 +72,73 @@ impl Node {
     }
 }
 
-/// The documents of a text. What follows a syntax error in it is lost, and the problem says so.
+/// The documents of a text. What follows a syntax error in a document is lost, and the problem says so.
 pub fn read(name: &Arc<str>, text: &str, problems: &mut Vec<Problem>) -> Vec<Node> {
-    let place = |line, column| Place { file: Arc::clone(name), line, column };
-    if text.len() > LARGEST {
-        let words = format!("the text has {} bytes; at most {LARGEST} are read", text.len());
-        problems.push(Problem::new(Code::Bounds, place(1, 1), words).hint("split it into several files"));
+    if let Some(problem) = too_large(name, text) {
+        problems.push(problem);
         return Vec::new();
     }
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut builder = Builder::default();
+    let mut size = Size::default();
+    let mut out = Vec::new();
+    for chunk in split(text) {
+        let read = read_chunk(name, chunk, size, problems);
+        size.nodes += read.size.nodes;
+        size.copies += read.size.copies;
+        out.extend(read.documents);
+    }
+    out
+}
+
+/// A text that is not read at all.
+pub fn too_large(name: &Arc<str>, text: &str) -> Option<Problem> {
+    let place = Place { file: Arc::clone(name), line: 1, column: 1 };
+    let words = format!("the text has {} bytes; at most {LARGEST} are read", text.len());
+    (text.len() > LARGEST).then(|| Problem::new(Code::Bounds, place, words).hint("split it into several files"))
+}
+
+/// How much was read.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Size {
+    pub nodes: usize,
+    /// Nodes that aliases added.
+    pub copies: usize,
+}
+
+/// What was read of a [`Chunk`].
+pub struct Read {
+    pub documents: Vec<Node>,
+    pub size: Size,
+}
+
+/// The documents of a part of a text, of which so much was read `before`.
+pub fn read_chunk(name: &Arc<str>, chunk: Chunk<'_>, before: Size, problems: &mut Vec<Problem>) -> Read {
+    let place = |line: u32, column| Place { file: Arc::clone(name), line: line.max(1) + chunk.line - 1, column };
+    let text = chunk.text.strip_prefix('\u{feff}').unwrap_or(chunk.text);
+    let mut builder = Builder { size: before, first: chunk.line - 1, ..Builder::default() };
     for event in Parser::new_from_str(text) {
         let stop = match event {
             Ok((event, span)) => builder.take(event, span),
             Err(why) => {
                 let mark = why.marker();
-                let words = format!("this is not YAML: {}; the rest of the text is not read", why.info());
+                let words = format!("this is not YAML: {}; the rest of the document is not read", why.info());
                 Err(Stop { code: Code::Syntax, line: mark.line() as u32, column: mark.col() as u32 + 1, words })
             }
         };
         if let Err(stop) = stop {
-            problems.push(Problem::new(stop.code, place(stop.line.max(1), stop.column), stop.words));
+            problems.push(Problem::new(stop.code, place(stop.line, stop.column), stop.words));
             break;
         }
     }
     for (line, column, key) in builder.duplicates {
         let words = format!("the key `{key}` stands twice in one mapping");
-        problems.push(Problem::new(Code::DuplicateKey, place(line, column), words).hint("keep one of them"));
+        let at = Place { file: Arc::clone(name), line, column };
+        problems.push(Problem::new(Code::DuplicateKey, at, words).hint("keep one of them"));
     }
-    builder.documents
+    let Size { nodes, copies } = builder.size;
+    Read { documents: builder.documents, size: Size { nodes: nodes - before.nodes, copies: copies - before.copies } }
 }
 
+/// Why reading ends; the line counts from the start of the chunk.
 struct Stop {
     code: Code,
     line: u32,
@@ -111,6 +151,8 @@ struct Open {
     node: Node,
     anchor: usize,
     key: Option<Key>,
+    /// The keys of a mapping that has many.
+    keys: HashSet<String>,
 }
 
 #[derive(Default)]
@@ -118,20 +160,22 @@ struct Builder {
     documents: Vec<Node>,
     stack: Vec<Open>,
     anchors: HashMap<usize, Node>,
-    nodes: usize,
-    copies: usize,
+    size: Size,
+    /// Lines before this part of the text.
+    first: u32,
     duplicates: Vec<(u32, u32, String)>,
 }
 
 impl Builder {
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Stop> {
-        let (line, column) = (span.start.line() as u32, span.start.col() as u32 + 1);
-        let stop = |code, words: &str| Err(Stop { code, line, column, words: words.to_owned() });
-        self.nodes += 1;
-        if self.nodes > NODES {
+        let (own, column) = (span.start.line() as u32, span.start.col() as u32 + 1);
+        let line = self.first + own;
+        let stop = |code, words: &str| Err(Stop { code, line: own, column, words: words.to_owned() });
+        self.size.nodes += 1;
+        if self.size.nodes > NODES {
             return stop(Code::Bounds, "the text has too many values; split it into several files");
         }
-        let open = |value, anchor| Open { node: Node { line, column, value }, anchor, key: None };
+        let open = |value, anchor| Open { node: Node { line, column, value }, anchor, key: None, keys: HashSet::new() };
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
             Event::DocumentStart(_) => self.anchors.clear(),
@@ -155,9 +199,9 @@ impl Builder {
                     return stop(Code::Bounds, "this alias refers to itself or to nothing");
                 };
                 let size = node.size();
-                self.copies += size;
-                self.nodes += size;
-                if self.copies > COPIES || self.nodes > NODES {
+                self.size.copies += size;
+                self.size.nodes += size;
+                if self.size.copies > COPIES || self.size.nodes > NODES {
                     return stop(Code::Bounds, "aliases make this text too large");
                 }
                 return self.close(Node { line, column, ..node }, 0);
@@ -183,10 +227,10 @@ impl Builder {
                 None => {
                     let Value::Scalar(text, _) = node.value else {
                         let words = "a key must be a single value".to_owned();
-                        return Err(Stop { code: Code::Syntax, line: node.line, column: node.column, words });
+                        let line = node.line - self.first;
+                        return Err(Stop { code: Code::Syntax, line, column: node.column, words });
                     };
-                    // Compared with the latest 256 keys, so that a huge mapping stays cheap.
-                    if entries.iter().rev().take(256).any(|(known, _)| known.text == text) {
+                    if is_known(entries, &mut parent.keys, &text) {
                         self.duplicates.push((node.line, node.column, text.clone()));
                     }
                     parent.key = Some(Key { line: node.line, column: node.column, text });
@@ -195,6 +239,19 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// Mappings with more keys than this get a set of them, so that a huge one stays cheap.
+const FEW: usize = 32;
+
+fn is_known(entries: &[(Key, Node)], keys: &mut HashSet<String>, text: &str) -> bool {
+    if entries.len() < FEW {
+        return entries.iter().any(|(known, _)| known.text == text);
+    }
+    if keys.is_empty() {
+        keys.extend(entries.iter().map(|(known, _)| known.text.clone()));
+    }
+    !keys.insert(text.to_owned())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use weir_config::{Bundle, Options, Text, compile};
+use weir_config::{Bundle, Compiler, Options, Text};
 
 /// Quiet for so long, a burst of file events is over.
 const QUIET: Duration = Duration::from_millis(10);
@@ -26,14 +26,20 @@ pub struct Follower {
     plane: Arc<dyn DataPlane>,
     pub store: Arc<Store>,
     state: Option<State>,
-    /// Reloads are serialised.
-    turn: Mutex<()>,
+    /// Reloads are serialised; what did not change is not read again.
+    turn: Mutex<Compiler>,
 }
 
 impl Follower {
     /// `first` is the hash of what the data plane was started with.
     pub fn new(paths: Vec<PathBuf>, options: Options, plane: Arc<dyn DataPlane>, store: Arc<Store>) -> Self {
-        Self { paths, options, plane, store, state: None, turn: Mutex::new(()) }
+        Self { paths, options, plane, store, state: None, turn: Mutex::default() }
+    }
+
+    /// Remembers what was read for the first version.
+    #[must_use]
+    pub fn remembering(self, compiler: Compiler) -> Self {
+        Self { turn: Mutex::new(compiler), ..self }
     }
 
     /// Keeps each good version there.
@@ -56,11 +62,11 @@ impl Follower {
     /// # Errors
     /// Why the documents were refused; the last good plan stays.
     pub fn reload(&self) -> Result<Version, String> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compiler = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let (texts, unreadable) = source::read(&self.paths);
         let hash = hash(&texts);
         let bundle = Bundle { texts, options: self.options.clone() };
-        let (plan, mut problems) = compile(&bundle);
+        let (plan, mut problems) = compiler.compile(&bundle);
         problems.extend(unreadable);
         let count = errors(&problems);
         let refuse = |problems, why: String| {

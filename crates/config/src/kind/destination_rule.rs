@@ -15,7 +15,7 @@ use weir_policy::connection::Keepalive;
 use weir_policy::place::Place;
 
 /// `DestinationRule.spec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DestinationRule {
     pub namespace: String,
     pub name: String,

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use weir_policy::place::Place;
 
 /// `Gateway.spec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gateway {
     pub namespace: String,
     pub name: String,
@@ -18,7 +18,7 @@ pub struct Gateway {
 }
 
 /// `spec.servers[]` that can be served: HTTP in the clear.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     pub port: u16,
     pub bind: Option<IpAddr>,

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use weir_policy::place::Place;
 
 /// `Service.spec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Service {
     pub namespace: String,
     pub name: String,
@@ -23,7 +23,7 @@ pub struct Service {
 }
 
 /// `spec.ports[]` over TCP.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ServicePort {
     pub number: u16,
     /// Empty when the service has one port.
@@ -42,7 +42,7 @@ pub enum Target {
 }
 
 /// Addresses that serve the same ports: a subset of `Endpoints`, or an `EndpointSlice`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Serving {
     pub namespace: String,
     pub service: String,
@@ -52,7 +52,7 @@ pub struct Serving {
 }
 
 /// A ready address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Address {
     pub ip: At<IpAddr>,
     pub workload: String,

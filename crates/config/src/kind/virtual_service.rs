@@ -17,7 +17,7 @@ use std::time::Duration;
 use weir_policy::place::Place;
 
 /// `VirtualService.spec`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct VirtualService {
     pub namespace: String,
     pub name: String,

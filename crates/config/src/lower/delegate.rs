@@ -10,10 +10,11 @@ use crate::decode::At;
 use crate::kind::http_match::{HttpMatch, Named, StringMatch};
 use crate::kind::virtual_service::{HttpRule, VirtualService};
 use crate::problem::{Code, Problem};
+use std::sync::Arc;
 
 /// The VirtualServices that have hosts, with the rules of their delegates.
-pub fn resolve(services: Vec<VirtualService>, problems: &mut Vec<Problem>) -> Vec<VirtualService> {
-    let (roots, delegates): (Vec<_>, Vec<_>) = services.into_iter().partition(|service| !service.hosts.is_empty());
+pub fn resolve(services: &[Arc<VirtualService>], problems: &mut Vec<Problem>) -> Vec<Arc<VirtualService>> {
+    let (roots, delegates): (Vec<_>, Vec<_>) = services.iter().cloned().partition(|service| !service.hosts.is_empty());
     let mut used = vec![false; delegates.len()];
     let roots = roots.into_iter().map(|root| with_delegates(root, &delegates, &mut used, problems)).collect();
     for (delegate, _) in delegates.iter().zip(&used).filter(|(_, used)| !**used) {
@@ -25,15 +26,18 @@ pub fn resolve(services: Vec<VirtualService>, problems: &mut Vec<Problem>) -> Ve
 }
 
 fn with_delegates(
-    mut root: VirtualService,
-    delegates: &[VirtualService],
+    root: Arc<VirtualService>,
+    delegates: &[Arc<VirtualService>],
     used: &mut [bool],
     problems: &mut Vec<Problem>,
-) -> VirtualService {
+) -> Arc<VirtualService> {
+    if root.http.iter().all(|rule| rule.delegate.is_none()) {
+        return root;
+    }
     let mut rules = Vec::with_capacity(root.http.len());
-    for rule in std::mem::take(&mut root.http) {
+    for rule in &root.http {
         let Some(reference) = &rule.delegate else {
-            rules.push(rule);
+            rules.push(rule.clone());
             continue;
         };
         let namespace = reference.namespace.as_deref().unwrap_or(&root.namespace);
@@ -49,9 +53,9 @@ fn with_delegates(
             continue;
         };
         used[found] = true;
-        rules.extend(delegates[found].http.iter().filter_map(|own| merge(&rule, own, problems)));
+        rules.extend(delegates[found].http.iter().filter_map(|own| merge(rule, own, problems)));
     }
-    VirtualService { http: rules, ..root }
+    Arc::new(VirtualService { http: rules, ..VirtualService::clone(&root) })
 }
 
 /// A delegate's rule under a root's; `None` when no request can match both.

@@ -27,6 +27,8 @@ struct Host {
     name: String,
     rules: Vec<Rule>,
     first: Place,
+    /// VirtualServices that the rules are of.
+    documents: usize,
 }
 
 /// One entry to be.
@@ -45,7 +47,7 @@ enum At_<'l> {
 /// The outbound listener's table: a host for every service, with the rules of its VirtualServices or a default one.
 pub fn outbound(
     clusters: &mut Clusters<'_>,
-    services: &[VirtualService],
+    services: &[Arc<VirtualService>],
     scope: &Scope<'_>,
     bundle: &Bundle,
     problems: &mut Vec<Problem>,
@@ -67,7 +69,7 @@ pub fn outbound(
             place.insert(hosts.len());
             let (patterns, name, first) = (service.aliases(namespace), service.host.clone(), service.place.clone());
             let rules = default_rules(index, clusters);
-            hosts.push(Host { patterns, name, rules, first });
+            hosts.push(Host { patterns, name, rules, first, documents: 1 });
         }
     }
     build(hosts, problems)
@@ -110,7 +112,7 @@ fn add(
         None => {
             known.insert(key, hosts.len());
             let (name, first) = (host.value.clone(), host.place.clone());
-            hosts.push(Host { patterns, name, rules: rules.collect(), first });
+            hosts.push(Host { patterns, name, rules: rules.collect(), first, documents: 1 });
         }
         Some(index) => {
             let earlier = &mut hosts[*index];
@@ -121,8 +123,7 @@ fn add(
             let hint = "Istio's sidecars use only one of them: write them as one";
             problems.push(Problem::new(Code::SeveralServices, host.place.clone(), words).hint(hint));
             earlier.rules.extend(rules);
-            // Rules without conditions go last, so that they do not hide the others.
-            earlier.rules.sort_by_key(|rule| rule.open);
+            earlier.documents += 1;
         }
     }
 }
@@ -226,7 +227,11 @@ fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Rule> {
 }
 
 fn build(hosts: Vec<Host>, _: &mut Vec<Problem>) -> Table {
-    let hosts = hosts.into_iter().map(|host| {
+    let hosts = hosts.into_iter().map(|mut host| {
+        if host.documents > 1 {
+            // Rules without conditions go last, so that they do not hide the others.
+            host.rules.sort_by_key(|rule| rule.open);
+        }
         let entries = host.rules.into_iter().map(|rule| rule.entry).collect();
         (host.patterns, VirtualHost { name: host.name.into(), entries })
     });
@@ -241,7 +246,7 @@ fn qualified(gateway: &str, namespace: &str) -> String {
 /// The listeners of all Gateways: servers of one port are one listener.
 pub fn gateways(
     clusters: &mut Clusters<'_>,
-    services: &[VirtualService],
+    services: &[Arc<VirtualService>],
     gateways: &[Words],
     bundle: &Bundle,
     problems: &mut Vec<Problem>,
@@ -264,7 +269,7 @@ pub fn gateways(
 fn listener(
     port: u16,
     servers: &[(String, &Words, &Server)],
-    services: &[VirtualService],
+    services: &[Arc<VirtualService>],
     clusters: &mut Clusters<'_>,
     bundle: &Bundle,
     problems: &mut Vec<Problem>,
@@ -326,7 +331,7 @@ pub(crate) fn covers(pattern: &str, other: &str) -> bool {
     }
 }
 
-fn unknown_gateways(services: &[VirtualService], gateways: &[Words], problems: &mut Vec<Problem>) {
+fn unknown_gateways(services: &[Arc<VirtualService>], gateways: &[Words], problems: &mut Vec<Problem>) {
     let known: HashSet<String> =
         gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace, gateway.name)).collect();
     for of in services {

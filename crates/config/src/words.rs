@@ -1,0 +1,290 @@
+//! Texts to Istio's words, document by document; what did not change is remembered, not read again.
+//!
+//! ```text
+//!   text ─► chunks (one a document) ─┬─ as before ─► the part as it was
+//!                                    └─ new ───────► yaml ─► schema ─► kind ─► part: words and problems
+//!   parts of all texts ─► Words, in order; the second of two of one name is left out
+//! ```
+//! Does not: resolve names.
+
+use crate::bundle::Text;
+use crate::decode::{Object, Sink};
+use crate::kind::destination_rule::{DestinationRule, destination_rule};
+use crate::kind::gateway::{Gateway, gateway};
+use crate::kind::mesh::{Mesh, mesh};
+use crate::kind::service::{Service, Serving, endpoints, service, slice};
+use crate::kind::service_entry::{Resolution, ServiceEntry, Workload, service_entry, workload};
+use crate::kind::sidecar::{Sidecar, sidecar};
+use crate::kind::virtual_service::{VirtualService, virtual_service};
+use crate::meta::{self, Body, Document, Use};
+use crate::problem::{Code, Problem};
+use crate::schema;
+use crate::yaml::{self, Chunk, Node, Size, Value};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+use weir_policy::place::Place;
+
+/// Everything that was read, by kind, in the order of the documents.
+#[derive(Default)]
+pub struct Words {
+    pub virtual_services: Vec<Arc<VirtualService>>,
+    pub rules: Vec<Arc<DestinationRule>>,
+    pub entries: Vec<Arc<ServiceEntry>>,
+    pub workloads: Vec<Arc<Workload>>,
+    pub gateways: Vec<Arc<Gateway>>,
+    pub sidecars: Vec<Arc<Sidecar>>,
+    pub services: Vec<Arc<Service>>,
+    pub serving: Vec<Arc<Serving>>,
+    pub mesh: Option<Arc<Mesh>>,
+}
+
+/// A document's words.
+#[derive(Clone)]
+enum Word {
+    VirtualService(Arc<VirtualService>),
+    Rule(Arc<DestinationRule>),
+    Entry(Arc<ServiceEntry>),
+    Workload(Arc<Workload>),
+    Gateway(Arc<Gateway>),
+    Sidecar(Arc<Sidecar>),
+    Service(Arc<Service>),
+    Serving(Vec<Arc<Serving>>),
+    Mesh(Arc<Mesh>),
+}
+
+/// A document that was read.
+struct Known {
+    kind: &'static str,
+    namespace: String,
+    name: String,
+    place: Place,
+    /// `None`: its spec is unusable, or the kind has no words yet.
+    word: Option<Word>,
+}
+
+/// A chunk of a text, read.
+pub struct Part {
+    bytes: Range<usize>,
+    line: u32,
+    size: Size,
+    known: Vec<Known>,
+    problems: Vec<Problem>,
+    /// Kept for lints only.
+    pub nodes: Vec<Node>,
+}
+
+/// What the lints need beside the words.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    Words,
+    Nodes,
+}
+
+/// Texts that were read, and their parts. One for each follower of documents.
+#[derive(Default)]
+pub struct Memory {
+    texts: HashMap<Arc<str>, Remembered>,
+}
+
+struct Remembered {
+    text: String,
+    parts: Vec<Arc<Part>>,
+}
+
+impl Memory {
+    /// The parts of a text: those that stand where and as they stood are the same ones.
+    pub fn read(&mut self, text: &Text) -> Vec<Arc<Part>> {
+        let old = self.texts.get(&text.name);
+        if let Some(old) = old.filter(|old| old.text == text.text) {
+            return old.parts.clone();
+        }
+        let parts = read(text, Keep::Words, |chunk, at| {
+            let old = old?;
+            let part = old.parts.get(at)?;
+            (part.line == chunk.line && old.text[part.bytes.clone()] == *chunk.text).then(|| Arc::clone(part))
+        });
+        let remembered = Remembered { text: text.text.clone(), parts: parts.clone() };
+        self.texts.insert(text.name.clone(), remembered);
+        parts
+    }
+
+    /// Forgets texts that are gone.
+    pub fn only(&mut self, texts: &[Text]) {
+        if self.texts.len() > texts.len() {
+            let names: std::collections::HashSet<&Arc<str>> = texts.iter().map(|text| &text.name).collect();
+            self.texts.retain(|name, _| names.contains(name));
+        }
+    }
+}
+
+/// Reads a text; `known` may have the part of a chunk already.
+pub fn read(text: &Text, keep: Keep, known: impl Fn(Chunk<'_>, usize) -> Option<Arc<Part>>) -> Vec<Arc<Part>> {
+    if let Some(problem) = yaml::too_large(&text.name, &text.text) {
+        return vec![Arc::new(Part::refused(problem))];
+    }
+    let (mut size, mut start) = (Size::default(), 0);
+    let mut parts = Vec::new();
+    for (at, chunk) in yaml::split(&text.text).into_iter().enumerate() {
+        let bytes = start..start + chunk.text.len();
+        start = bytes.end;
+        let part = known(chunk, at).filter(|part| part.bytes == bytes);
+        let part = part.unwrap_or_else(|| Arc::new(Part::read(&text.name, chunk, bytes, size, keep)));
+        size.nodes += part.size.nodes;
+        size.copies += part.size.copies;
+        parts.push(part);
+    }
+    parts
+}
+
+impl Part {
+    fn refused(problem: Problem) -> Self {
+        Self {
+            bytes: 0..0,
+            line: 0,
+            size: Size::default(),
+            known: Vec::new(),
+            problems: vec![problem],
+            nodes: Vec::new(),
+        }
+    }
+
+    fn read(name: &Arc<str>, chunk: Chunk<'_>, bytes: Range<usize>, before: Size, keep: Keep) -> Self {
+        let mut problems = Vec::new();
+        let read = yaml::read_chunk(name, chunk, before, &mut problems);
+        let sink = Sink::new(Arc::clone(name));
+        let mut known = Vec::new();
+        for node in &read.documents {
+            document(node, &sink, 0, &mut known);
+        }
+        problems.extend(sink.take());
+        let nodes = if keep == Keep::Nodes { read.documents } else { Vec::new() };
+        Self { bytes, line: chunk.line, size: read.size, known, problems, nodes }
+    }
+}
+
+/// The words of all parts, in order.
+pub fn gather<'p>(parts: impl IntoIterator<Item = &'p Arc<Part>>, problems: &mut Vec<Problem>) -> Words {
+    let mut words = Words::default();
+    let mut seen: HashMap<(&str, &str, &str), &Place> = HashMap::new();
+    for part in parts {
+        problems.extend_from_slice(&part.problems);
+        for known in &part.known {
+            let key = (known.kind, known.namespace.as_str(), known.name.as_str());
+            if let Some(first) = seen.get(&key) {
+                let words = format!("{} `{}` stands at {first} already: this one is ignored", known.kind, known.name);
+                let problem = Problem::new(Code::DuplicateResource, known.place.clone(), words);
+                problems.push(problem.hint("rename or remove one of them"));
+                continue;
+            }
+            seen.insert(key, &known.place);
+            if let Some(word) = &known.word {
+                words.add(word.clone(), &known.place, problems);
+            }
+        }
+    }
+    words
+}
+
+impl Words {
+    fn add(&mut self, word: Word, place: &Place, problems: &mut Vec<Problem>) {
+        match word {
+            Word::VirtualService(word) => self.virtual_services.push(word),
+            Word::Rule(word) => self.rules.push(word),
+            Word::Entry(word) => self.entries.push(word),
+            Word::Workload(word) => self.workloads.push(word),
+            Word::Gateway(word) => self.gateways.push(word),
+            Word::Sidecar(word) => self.sidecars.push(word),
+            Word::Service(word) => self.services.push(word),
+            Word::Serving(word) => self.serving.extend(word),
+            Word::Mesh(word) => match &self.mesh {
+                None => self.mesh = Some(word),
+                Some(first) => {
+                    let words = format!("there is a Mesh at {} already: at most one counts", first.place);
+                    problems.push(Problem::new(Code::DuplicateResource, place.clone(), words));
+                }
+            },
+        }
+    }
+}
+
+/// Lists in lists in lists: nobody writes them.
+const LISTS: u32 = 4;
+
+fn document(node: &Node, sink: &Sink, depth: u32, known: &mut Vec<Known>) {
+    let Some(document_) = meta::document(node, "default", sink) else { return };
+    let body = &document_.body;
+    match document_.kind.use_ {
+        Use::List if depth < LISTS => {
+            body.list("items").iter().for_each(|item| document(item, sink, depth + 1, known));
+            return;
+        }
+        Use::List => {
+            sink.add(Problem::new(Code::Bounds, document_.place.clone(), "lists are nested too deeply"));
+            return;
+        }
+        _ => {}
+    }
+    let word = words_of(&document_, sink);
+    let Document { kind, name, namespace, place, .. } = document_;
+    known.push(Known { kind: kind.name, namespace, name, place, word });
+}
+
+fn words_of(document: &Document<'_>, sink: &Sink) -> Option<Word> {
+    let body = &document.body;
+    let empty = Node { line: document.place.line, column: document.place.column, value: Value::Map(Vec::new()) };
+    let spec = match document.kind.body {
+        Body::Spec => {
+            body.without_effect(&["spec", "status"]);
+            body.end();
+            body.node("spec").unwrap_or(&empty)
+        }
+        Body::Flat => body.whole(),
+    };
+    if let Some(schema) = schema::find(document.kind.group, document.kind.name) {
+        schema::check(schema, spec, sink);
+    }
+    word(document, &Object::of(spec, document.kind.name, sink)?)
+}
+
+/// Reads a `spec` (or a body, of kinds that have none) for its problems and for what is asked of it.
+pub fn read_spec(document: &Document<'_>, spec: &Object<'_>) {
+    word(document, spec);
+}
+
+fn word(document: &Document<'_>, spec: &Object<'_>) -> Option<Word> {
+    let (name, namespace) = (&document.name, &document.namespace);
+    match document.kind.use_ {
+        Use::VirtualService => Some(Word::VirtualService(Arc::new(virtual_service(spec, namespace, name)))),
+        Use::DestinationRule => destination_rule(spec, namespace, name).map(|rule| Word::Rule(Arc::new(rule))),
+        Use::ServiceEntry => Some(Word::Entry(Arc::new(service_entry(spec, namespace)))),
+        Use::WorkloadEntry => {
+            let own = workload(spec, namespace, Resolution::None)?;
+            let labels = [own.labels.as_slice(), &document.labels].concat();
+            Some(Word::Workload(Arc::new(Workload { name: name.clone(), labels, ..own })))
+        }
+        Use::Gateway => Some(Word::Gateway(Arc::new(gateway(spec, document)))),
+        Use::Service => Some(Word::Service(Arc::new(service(spec, document)))),
+        Use::Endpoints => Some(Word::Serving(endpoints(spec, document).into_iter().map(Arc::new).collect())),
+        Use::EndpointSlice => slice(spec, document).map(|serving| Word::Serving(vec![Arc::new(serving)])),
+        Use::Sidecar => Some(Word::Sidecar(Arc::new(sidecar(spec, namespace)))),
+        Use::Mesh => Some(Word::Mesh(Arc::new(mesh(spec)))),
+        Use::Later | Use::LaterSecurity => {
+            (document.kind.check)(spec, document);
+            later(document, spec.sink);
+            None
+        }
+        Use::List => None,
+    }
+}
+
+fn later(document: &Document<'_>, sink: &Sink) {
+    let kind = document.kind.name;
+    let problem = if document.kind.use_ == Use::LaterSecurity {
+        let words = format!("{kind} is accepted and not enforced yet: do not rely on it");
+        Problem::new(Code::SecurityNotEnforced, document.place.clone(), words)
+    } else {
+        Problem::new(Code::NotEnforced, document.place.clone(), format!("{kind} is accepted and not enforced yet"))
+    };
+    sink.add(problem);
+}
