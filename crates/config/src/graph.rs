@@ -11,6 +11,7 @@ use crate::problem::{Code, Problem};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use weir_policy::discovery::{Discovery, Named};
 use weir_policy::place::Place;
 use weir_policy::plan::Endpoint;
 
@@ -123,19 +124,13 @@ impl Service {
 
     /// The endpoints of a port, of those that have the labels.
     pub fn endpoints(&self, port: &Port, labels: &[(String, String)]) -> Vec<Endpoint> {
-        if self.resolution != Resolution::Static {
+        if self.resolution == Resolution::None {
             return Vec::new();
         }
-        let chosen =
-            self.workloads.iter().filter(|workload| labels.iter().all(|label| workload.labels.contains(label)));
-        chosen
+        self.chosen(labels)
             .filter_map(|workload| {
-                let own = workload.ports.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number);
-                let number = own.or(port.target).unwrap_or(port.number);
-                // 0: this workload does not serve the port.
-                (number != 0).then_some(())?;
                 Some(Endpoint {
-                    address: SocketAddr::new(workload.ip?, number),
+                    address: SocketAddr::new(workload.ip?, port_of(workload, port)?),
                     weight: workload.weight,
                     workload: Arc::from(workload.name.as_str()),
                     place: workload.address.place.clone(),
@@ -143,6 +138,44 @@ impl Service {
             })
             .collect()
     }
+
+    fn chosen(&self, labels: &[(String, String)]) -> impl Iterator<Item = &Workload> {
+        self.workloads.iter().filter(|workload| labels.iter().all(|label| workload.labels.contains(label)))
+    }
+
+    /// The endpoints of a port that are given by name: those listed, or the host itself when none is.
+    pub fn discovery(&self, port: &Port, labels: &[(String, String)]) -> Discovery {
+        let name = |name: &str| Arc::from(name.trim_end_matches('.').to_ascii_lowercase());
+        let mut names: Vec<Named> = self
+            .chosen(labels)
+            .filter(|workload| workload.ip.is_none())
+            .filter_map(|workload| {
+                Some(Named {
+                    name: name(&workload.address.value),
+                    port: port_of(workload, port)?,
+                    weight: workload.weight,
+                    workload: Arc::from(workload.name.as_str()),
+                    place: workload.address.place.clone(),
+                })
+            })
+            .collect();
+        if self.workloads.is_empty() && labels.is_empty() && !self.host.starts_with('*') {
+            let port = port.target.unwrap_or(port.number);
+            let place = self.place.clone();
+            names.push(Named { name: name(&self.host), port, weight: 1, workload: Arc::from(""), place });
+        }
+        match self.resolution {
+            Resolution::Dns => Discovery::EveryAddress(names),
+            Resolution::DnsRoundRobin => Discovery::FirstAddress(names),
+            Resolution::Static | Resolution::None => Discovery::Static,
+        }
+    }
+}
+
+/// Where the workload serves the port; written as 0, it does not.
+fn port_of(workload: &Workload, port: &Port) -> Option<u16> {
+    let own = workload.ports.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number);
+    Some(own.or(port.target).unwrap_or(port.number)).filter(|number| *number != 0)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 use crate::balance::{self, Ask, Pool, Table, Usable};
 use crate::budget::Budget;
+use crate::discovery::Shift;
 use crate::inflight::Inflight;
 use crate::outlier::{self, Change, Health, Healths, Outlier, Seen};
 use crate::plan::Upstream;
@@ -94,6 +95,8 @@ pub struct Cluster {
     /// Made of `rules`, for picks.
     table: Arc<Table>,
     free: Vec<u32>,
+    /// The slot of each address that is in use or still has requests under way.
+    by_address: HashMap<SocketAddr, u32>,
     /// Which of `live` are in use.
     turnout: Turnout,
     outlier: Outlier,
@@ -137,6 +140,7 @@ impl Cluster {
             live: Vec::new(),
             table: Arc::new(Table::build(&rules.balance, &rules.endpoints)),
             free: Vec::new(),
+            by_address: HashMap::new(),
             turnout: Turnout::default(),
             outlier: Outlier::default(),
             inflight: Inflight::default(),
@@ -177,34 +181,47 @@ impl Cluster {
         }
     }
 
-    fn place(&mut self, rules: &Upstream) {
-        let mut known: HashMap<SocketAddr, u32> = HashMap::with_capacity(self.slots.len());
-        for &slot in &self.live {
-            self.slots[slot as usize].live = None;
-        }
-        let free: std::collections::HashSet<u32> = self.free.iter().copied().collect();
-        for (index, slot) in self.slots.iter().enumerate() {
-            if !free.contains(&(index as u32)) {
-                known.insert(slot.address, index as u32);
+    /// Takes endpoints that come and go by themselves, at the cost of what changed. Returns what to drop elsewhere.
+    pub fn shift(&mut self, shift: &Shift, table: Arc<Table>) -> Replaced {
+        for &place in &shift.removed {
+            let slot = self.live.swap_remove(place as usize);
+            self.turnout.shrink(place);
+            if let Some(moved) = self.live.get(place as usize) {
+                self.slots[*moved as usize].live = Some(place);
             }
+            self.slots[slot as usize].live = None;
+            self.leave(slot);
+        }
+        for &address in &shift.added {
+            let slot = self.slot_of(address);
+            self.slots[slot as usize].live = Some(self.live.len() as u32);
+            self.live.push(slot);
+            self.turnout.grow();
+        }
+        self.turnout.judge(shift.rules.outlier.as_ref());
+        Replaced {
+            _rules: std::mem::replace(&mut self.rules, Arc::clone(&shift.rules)),
+            _table: std::mem::replace(&mut self.table, table),
+        }
+    }
+
+    fn place(&mut self, rules: &Upstream) {
+        let mut before = std::mem::take(&mut self.live);
+        // In the order of slots: same events, same numbers. Documents may give an address twice.
+        before.sort_unstable();
+        before.dedup();
+        for &slot in &before {
+            self.slots[slot as usize].live = None;
         }
         let mut live = Vec::with_capacity(rules.endpoints.len());
         for (place, endpoint) in rules.endpoints.iter().enumerate() {
-            let index = known.get(&endpoint.address).copied().unwrap_or_else(|| self.new_slot(endpoint.address));
+            let index = self.slot_of(endpoint.address);
             self.slots[index as usize].live = Some(place as u32);
             live.push(index);
         }
-        // In the order of slots, not of the map: same events, same numbers.
-        let mut before: Vec<u32> = known.into_values().collect();
-        before.sort_unstable();
-        for index in before {
-            let slot = &mut self.slots[index as usize];
-            if slot.live.is_none() {
-                // A host that is gone is forgotten, as Envoy forgets it.
-                self.outlier.forget(index, &mut slot.health);
-                if slot.active == 0 {
-                    self.free.push(index);
-                }
+        for slot in before {
+            if self.slots[slot as usize].live.is_none() {
+                self.leave(slot);
             }
         }
         self.turnout =
@@ -212,9 +229,27 @@ impl Cluster {
         self.live = live;
     }
 
-    fn new_slot(&mut self, address: SocketAddr) -> u32 {
+    /// A host that is gone is forgotten, as Envoy forgets it; its slot stays while requests to it are under way.
+    fn leave(&mut self, slot: u32) {
+        let gone = &mut self.slots[slot as usize];
+        self.outlier.forget(slot, &mut gone.health);
+        if gone.active == 0 {
+            self.release(slot);
+        }
+    }
+
+    fn release(&mut self, slot: u32) {
+        self.by_address.remove(&self.slots[slot as usize].address);
+        self.free.push(slot);
+    }
+
+    /// The slot that the address has, or a new one.
+    fn slot_of(&mut self, address: SocketAddr) -> u32 {
+        if let Some(index) = self.by_address.get(&address) {
+            return *index;
+        }
         let slot = Slot { address, active: 0, live: None, health: Health::default() };
-        match self.free.pop() {
+        let index = match self.free.pop() {
             Some(index) => {
                 self.slots[index as usize] = slot;
                 index
@@ -223,7 +258,9 @@ impl Cluster {
                 self.slots.push(slot);
                 self.slots.len() as u32 - 1
             }
-        }
+        };
+        self.by_address.insert(address, index);
+        index
     }
 
     /// The address of an endpoint that a request is under way to.
@@ -316,7 +353,7 @@ impl Cluster {
         debug_assert!(slot.active > 0, "a try ended that never began");
         slot.active = slot.active.saturating_sub(1);
         if slot.active == 0 && slot.live.is_none() {
-            self.free.push(endpoint.0);
+            self.release(endpoint.0);
         }
     }
 

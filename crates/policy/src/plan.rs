@@ -8,6 +8,7 @@
 //! ```
 //! Does not: hold living state ([`crate::cluster::Cluster`] does).
 
+use crate::discovery::Discovery;
 use crate::origin::Origins;
 use crate::place::Place;
 use crate::route::Table;
@@ -56,8 +57,10 @@ pub struct Upstream {
     /// Istio's name, `outbound|PORT|SUBSET|HOST`.
     pub name: Arc<str>,
     pub service: Service,
-    /// At most `u32::MAX`; in the order of the documents.
+    /// At most `u32::MAX`; in the order of the documents. Those of names are added where the names are known.
     pub endpoints: Vec<Endpoint>,
+    /// Endpoints that are given by name.
+    pub discovery: Discovery,
     pub balance: balance::Rules,
     pub inflight: inflight::Rules,
     pub budget: budget::Rules,

@@ -89,6 +89,25 @@ impl Turnout {
         }
     }
 
+    /// One more endpoint, in use, behind the others.
+    pub fn grow(&mut self) {
+        let index = self.at.len() as u32;
+        self.at.push(self.dense.len() as u32);
+        self.dense.push(index);
+    }
+
+    /// One endpoint fewer: the last takes the number of the one that goes.
+    pub fn shrink(&mut self, index: u32) {
+        self.take(index);
+        let Some(last) = self.at.pop() else { return };
+        if (index as usize) < self.at.len() {
+            self.at[index as usize] = last;
+            if last != OUT {
+                self.dense[last as usize] = index;
+            }
+        }
+    }
+
     /// Looks whether there is panic, after a change.
     pub fn judge(&mut self, rules: Option<&outlier::Rules>) {
         let panic = |rules| outlier::is_panic(rules, self.dense.len() as u32, self.at.len() as u32);
@@ -119,6 +138,38 @@ mod tests {
                     (0..turnout.count()).map(|rank| turnout.nth(rank) as u32).collect();
                 prop_assert_eq!(&found, &model);
                 prop_assert!((0..count).all(|index| turnout.has(index as usize) == model.contains(&index)));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn growing_and_shrinking_keep_who_is_in(moves in proptest::collection::vec((0u32..3, 0u32..20), 0..80)) {
+            let mut turnout = Turnout::new(3, |index| index == 1);
+            let mut model = vec![true, false, true];
+            for (kind, index) in moves {
+                match kind {
+                    0 => {
+                        turnout.grow();
+                        model.push(true);
+                    }
+                    1 if !model.is_empty() => {
+                        let index = index % model.len() as u32;
+                        turnout.shrink(index);
+                        model.swap_remove(index as usize);
+                    }
+                    2 if !model.is_empty() => {
+                        let index = index % model.len() as u32;
+                        turnout.take(index);
+                        model[index as usize] = false;
+                    }
+                    _ => {}
+                }
+                let mut found: Vec<usize> = (0..turnout.count()).map(|rank| turnout.nth(rank)).collect();
+                found.sort_unstable();
+                let expected: Vec<usize> = (0..model.len()).filter(|index| model[*index]).collect();
+                prop_assert_eq!(found, expected);
+                prop_assert_eq!(turnout.len() as usize, model.len());
             }
         }
     }

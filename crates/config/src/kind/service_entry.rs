@@ -36,6 +36,7 @@ pub struct Port {
 pub enum Resolution {
     Static,
     Dns,
+    DnsRoundRobin,
     None,
 }
 
@@ -54,7 +55,7 @@ pub struct Workload {
 const RESOLUTIONS: &[(&str, Resolution)] = &[
     ("STATIC", Resolution::Static),
     ("DNS", Resolution::Dns),
-    ("DNS_ROUND_ROBIN", Resolution::Dns),
+    ("DNS_ROUND_ROBIN", Resolution::DnsRoundRobin),
     ("NONE", Resolution::None),
     ("DYNAMIC_DNS", Resolution::Dns),
 ];
@@ -63,8 +64,8 @@ const RESOLUTIONS: &[(&str, Resolution)] = &[
 pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
     let hosts = read_hosts(spec);
     let resolution = spec.word("resolution", RESOLUTIONS).map_or(Resolution::None, |found| found.value);
-    if resolution != Resolution::Static {
-        let words = "only `resolution: STATIC` is served yet: this service has no endpoints";
+    if resolution == Resolution::None || spec.text("resolution").is_some_and(|word| word.value == "DYNAMIC_DNS") {
+        let words = "only `STATIC`, `DNS` and `DNS_ROUND_ROBIN` are served yet: this service has no endpoints";
         spec.sink
             .add(spec.problem(Code::NotEnforced, "resolution", words).hint("list the addresses under `endpoints`"));
     }

@@ -157,6 +157,7 @@ fn make(
             port: port.number,
             subset: name.into(),
         },
+        discovery: node.discovery(port, labels),
         endpoints: node.endpoints(port, labels),
         balance: balance::lower(policy.balance.as_ref()),
         inflight: inflight::lower(policy.pool.as_ref(), &budget),

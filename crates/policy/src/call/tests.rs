@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::budget;
+use crate::discovery::Discovery;
 use crate::inflight;
 use crate::origin::Origins;
 use crate::outcome::{Body, Interim, Reached};
@@ -29,6 +30,7 @@ fn upstream(endpoints: u16) -> Upstream {
             port: 80,
             subset: "".into(),
         },
+        discovery: Discovery::default(),
         endpoints: (1..=endpoints).map(endpoint).collect(),
         balance: balance::Rules::RoundRobin,
         inflight: inflight::Rules::default(),

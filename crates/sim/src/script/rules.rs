@@ -8,6 +8,7 @@ use std::time::Duration;
 use weir_policy::balance::key::Key;
 use weir_policy::balance::{Hash, Shape};
 use weir_policy::budget::Written;
+use weir_policy::discovery::Discovery;
 use weir_policy::outlier::Origin;
 use weir_policy::place::Place;
 use weir_policy::plan::{Endpoint, Service, Upstream};
@@ -45,6 +46,7 @@ pub fn upstream(endpoints: u8) -> Upstream {
             port: 80,
             subset: "".into(),
         },
+        discovery: Discovery::default(),
         endpoints: (1..=endpoints).map(|last| endpoint(last, 1)).collect(),
         balance: balance::Rules::RoundRobin,
         inflight: inflight::Rules::default(),
