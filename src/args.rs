@@ -53,6 +53,9 @@ pub(crate) struct Run {
     /// Readiness, metrics, versions; loopback only; `off` for none
     #[arg(long, default_value = "127.0.0.1:15000", value_name = "ADDR|off")]
     pub(crate) admin: Address,
+    /// Ask this name server instead of those of /etc/resolv.conf (may be given several times)
+    #[arg(long = "name-server", value_name = "ADDR")]
+    pub(crate) name_servers: Vec<SocketAddr>,
     /// Event loops [default: the cores of this process, by its cgroup too]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,

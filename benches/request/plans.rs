@@ -43,6 +43,7 @@ pub(crate) fn start((plan, log): (Plan, AccessLog)) -> (SocketAddr, Option<Handl
         name: "bench".to_owned(),
         namespace: "default".to_owned(),
         seed: 1,
+        name_servers: Vec::new(),
         ceilings: Ceilings::default(),
     };
     let handle = weir_proxy::start(options, plan, &mut Handed::default()).expect("started");

@@ -44,6 +44,7 @@ pub(crate) fn demo(args: &Demo) -> anyhow::Result<ExitCode> {
         name: "demo".to_owned(),
         namespace: "default".to_owned(),
         seed: args.seed,
+        name_servers: Vec::new(),
         ceilings: weir_proxy::Ceilings::default(),
     };
     let handle = weir_proxy::start(options, plan, &mut weir_proxy::Handed::default())?;

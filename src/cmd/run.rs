@@ -91,6 +91,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         name: args.name.clone(),
         namespace: args.documents.namespace.clone(),
         seed: seed(),
+        name_servers: args.name_servers.clone(),
         ceilings: machine::ceilings(args.memory_limit),
     };
     let handle = weir_proxy::start(options, begun.plan, &mut handed).map_err(|why| NotNow(why.to_string()))?;

@@ -156,6 +156,12 @@ fn process(registry: &Registry, out: &mut String) {
     let _ = writeln!(out, "weir_panics_total {}", process.panics);
     family(out, "weir_access_log_dropped_total", "counter", "Access lines dropped because the writer was behind.");
     let _ = writeln!(out, "weir_access_log_dropped_total {}", process.dropped_lines);
+    family(out, "weir_name_lookups_total", "counter", "Questions to name servers, by what came of them.");
+    for (result, count) in [("answer", process.lookups.answers), ("failure", process.lookups.failures)] {
+        let _ = writeln!(out, "weir_name_lookups_total{{result=\"{result}\"}} {count}");
+    }
+    family(out, "weir_names_stale", "gauge", "Names whose latest question failed: the last answer is in use.");
+    let _ = writeln!(out, "weir_names_stale {}", process.lookups.stale);
     family(
         out,
         "weir_malformed_requests_total",

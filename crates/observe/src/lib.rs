@@ -20,5 +20,5 @@ pub use access::Line;
 pub use clusters::{ClusterNumbers, Distribution, Ejections, EndpointState};
 pub use expose::render;
 pub use filters::LimitNumbers;
-pub use registry::{Limit, Registry, ServiceLabels, Source};
+pub use registry::{Limit, Lookups, Registry, ServiceLabels, Source};
 pub use shard::{Protocol, Sample, Series, SeriesKey, Shard};

@@ -65,6 +65,14 @@ impl Limit {
     }
 }
 
+/// Questions to name servers since the process started, and names that live on an old answer.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Lookups {
+    pub answers: u64,
+    pub failures: u64,
+    pub stale: u64,
+}
+
 /// Services whose labels are remembered; those beyond share the labels `other`.
 const MOST_SERVICES: usize = 100_000;
 
@@ -77,6 +85,7 @@ pub struct Registry {
     connections: AtomicU64,
     panics: AtomicU64,
     dropped_lines: AtomicU64,
+    lookups: Mutex<Lookups>,
     malformed: Mutex<BTreeMap<&'static str, u64>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
     limited: [AtomicU64; Limit::ALL.len()],
@@ -105,6 +114,7 @@ impl Registry {
             connections: AtomicU64::new(0),
             panics: AtomicU64::new(0),
             dropped_lines: AtomicU64::new(0),
+            lookups: Mutex::new(Lookups { answers: 0, failures: 0, stale: 0 }),
             malformed: Mutex::new(BTreeMap::new()),
             refused: Mutex::new(BTreeMap::new()),
             limited: [const { AtomicU64::new(0) }; Limit::ALL.len()],
@@ -153,6 +163,11 @@ impl Registry {
         self.dropped_lines.fetch_add(lines, Ordering::Relaxed);
     }
 
+    /// What came of asking name servers.
+    pub fn lookups(&self, lookups: Lookups) {
+        *lock(&self.lookups) = lookups;
+    }
+
     /// A request was not HTTP; `reason` is one of a fixed set of words.
     pub fn malformed(&self, reason: &'static str) {
         *lock(&self.malformed).entry(reason).or_default() += 1;
@@ -192,6 +207,7 @@ impl Registry {
             connections: self.connections.load(Ordering::Relaxed),
             panics: self.panics.load(Ordering::Relaxed),
             dropped_lines: self.dropped_lines.load(Ordering::Relaxed),
+            lookups: *lock(&self.lookups),
             malformed: lock(&self.malformed).clone(),
             refused: lock(&self.refused).clone(),
             limited: Limit::ALL.map(|limit| (limit.word(), self.limited[limit as usize].load(Ordering::Relaxed))),
@@ -204,6 +220,7 @@ pub(crate) struct Process {
     pub(crate) connections: u64,
     pub(crate) panics: u64,
     pub(crate) dropped_lines: u64,
+    pub(crate) lookups: Lookups,
     pub(crate) malformed: BTreeMap<&'static str, u64>,
     pub(crate) refused: BTreeMap<&'static str, u64>,
     pub(crate) limited: [(&'static str, u64); Limit::ALL.len()],

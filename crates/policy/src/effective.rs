@@ -167,6 +167,8 @@ pub fn of_upstream(upstream: &Upstream) -> Vec<Value<'_>> {
         id: _,
         name: _,
         service: _,
+        // What they come to is shown as the endpoints.
+        discovery: _,
         endpoints: _,
         balance,
         inflight,

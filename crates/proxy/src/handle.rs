@@ -43,6 +43,8 @@ pub struct Options {
     pub namespace: String,
     /// Of the workers' generators; worker n draws from `seed + n`.
     pub seed: u64,
+    /// Name servers to ask instead of those of `/etc/resolv.conf`.
+    pub name_servers: Vec<SocketAddr>,
     /// What the process may use before it refuses work.
     pub ceilings: Ceilings,
 }
@@ -76,7 +78,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
     let compatibility = plan.settings.compatibility;
     let registry = Registry::new(Source { workload: options.name.clone(), namespace: options.namespace.clone() });
     registry.show_code_class(compatibility == Compatibility::Weir);
-    let mesh = Arc::new(Mesh::new(Clock::new(), registry, workers, &options.ceilings));
+    let mesh = Arc::new(Mesh::new(Clock::new(), registry, workers, &options));
     let outbound = options.outbound.map(|address| listen::bind(address, "outbound", workers, handed)).transpose()?;
     let mut gateways = HashMap::new();
     for gateway in &plan.gateways {
@@ -89,7 +91,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
     if let Some(bound) = &outbound {
         opened.push((Door::Outbound, bound.shares(workers)?));
     }
-    let live = Arc::new(mesh.prepare(plan));
+    let live = Arc::new(mesh.prepare(plan)?);
     mesh.adopt(&live);
     let mut handle = Handle {
         mesh: Arc::clone(&mesh),
@@ -181,7 +183,7 @@ impl Handle {
         let gone = |port: &&u16| fresh.contains_key(*port) || !wanted(port);
         let closed: Vec<u16> = state.gateways.keys().filter(gone).copied().collect();
         let doors: Vec<Door> = closed.iter().map(|port| Door::Gateway { port: *port }).collect();
-        let live = Arc::new(self.mesh.prepare(plan));
+        let live = Arc::new(self.mesh.prepare(plan)?);
         self.mesh.adopt(&live);
         self.tell_all(&live, opened, &doors)?;
         state.gateways.retain(|port, _| !closed.contains(port));
@@ -238,6 +240,7 @@ impl Handle {
     pub fn metrics(&self) -> String {
         self.mesh.registry.connections(self.connections());
         self.mesh.registry.limits(self.mesh.limits.numbers());
+        self.mesh.registry.lookups(self.mesh.resolver.lookups());
         let now = self.mesh.clock.now();
         let clusters: Vec<ClusterNumbers> = self.mesh.cells().iter().map(|cell| numbers(cell, now)).collect();
         let mut out = String::new();

@@ -8,8 +8,11 @@
 //! Does not: reach the workers (`handle` does).
 
 use crate::clock::Clock;
+use crate::error::StartError;
+use crate::handle::Options;
 use crate::limits::{Limits, Pot};
-use crate::pressure::{Ceilings, Pressure};
+use crate::pressure::Pressure;
+use crate::upstream::resolve::{Fixed, Resolver};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -30,6 +33,8 @@ pub(crate) struct Live {
     tables: Vec<Arc<Table>>,
     /// By `LimitIndex`.
     pub(crate) limits: Vec<Arc<Pot>>,
+    /// Of clusters whose endpoints have names: those of the documents.
+    fixed: Vec<Fixed>,
 }
 
 /// The living state of one cluster id, for the whole process.
@@ -69,6 +74,7 @@ pub(crate) struct Mesh {
     /// Client connections of each worker, so that a crowded one can hand new ones on.
     pub(crate) crowd: Vec<AtomicU32>,
     pub(crate) limits: Limits,
+    pub(crate) resolver: Resolver,
     cells: Mutex<Cells>,
 }
 
@@ -80,23 +86,25 @@ struct Cells {
 }
 
 impl Mesh {
-    pub(crate) fn new(clock: Clock, registry: Registry, workers: usize, ceilings: &Ceilings) -> Self {
+    pub(crate) fn new(clock: Clock, registry: Registry, workers: usize, options: &Options) -> Self {
         Self {
             clock,
             registry,
             leaving: AtomicBool::new(false),
-            pressure: Pressure::new(ceilings),
+            pressure: Pressure::new(&options.ceilings),
             connections: AtomicU32::new(0),
             listening: AtomicU32::new(0),
             replay: AtomicU64::new(0),
             crowd: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             limits: Limits::default(),
+            resolver: Resolver::new(clock, options.name_servers.clone()),
             cells: Mutex::new(Cells::default()),
         }
     }
 
     /// Finds or makes the cell of each cluster; changes nothing that a request can see.
-    pub(crate) fn prepare(&self, plan: Plan) -> Live {
+    pub(crate) fn prepare(&self, mut plan: Plan) -> Result<Live, StartError> {
+        let fixed = self.resolver.prepare(&mut plan)?;
         let cells: Vec<Arc<Cell>> = {
             let mut cells = self.cells.lock();
             plan.clusters.iter().map(|upstream| cells.find_or_make(upstream, &self.registry)).collect()
@@ -114,12 +122,16 @@ impl Mesh {
         });
         let tables = tables.collect();
         let limits = self.limits.prepare(&plan.limits, &self.clock);
-        Live { plan, cells, tables, limits }
+        Ok(Live { plan, cells, tables, limits, fixed })
     }
 
     /// Puts a prepared plan's rules in force, and forgets clusters that it does not have.
     pub(crate) fn adopt(&self, live: &Live) {
         self.limits.adopt(&live.plan.limits, &live.limits, &self.clock);
+        self.resolver.adopt(&live.plan, &live.cells, &live.fixed, || self.renew(live));
+    }
+
+    fn renew(&self, live: &Live) {
         for ((cell, upstream), table) in live.cells.iter().zip(&live.plan.clusters).zip(&live.tables) {
             // Dropped after the lock: an old rule set may be large.
             let old = cell.cluster.lock().renew(Arc::clone(upstream), Arc::clone(table));

@@ -40,6 +40,7 @@ fn upstream(endpoints: Vec<Endpoint>) -> Upstream {
         budget: budget::Rules::Off,
         connection: connection::Rules::default(),
         outlier: None,
+        origins: crate::origin::Origins::default(),
         place: Place::default(),
     }
 }

@@ -2,3 +2,4 @@
 
 pub(crate) mod connect;
 pub(crate) mod pool;
+pub(crate) mod resolve;

@@ -1,0 +1,173 @@
+//! Endpoints by name, against the real binary and a name server that does as it is told.
+
+#![allow(clippy::expect_used, reason = "this is a test")]
+
+mod common;
+
+use common::{Client, Weir, eventually, free_port};
+use std::collections::{BTreeSet, HashMap};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::{Arc, Mutex};
+
+/// What a name server knows: the addresses of a name, or nothing at all (it stays silent).
+type Zone = Arc<Mutex<HashMap<String, Option<Vec<Ipv4Addr>>>>>;
+
+/// Answers questions for A records from the zone, each answer good for one second.
+fn name_server(zone: Zone) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut bytes = [0u8; 1500];
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            if let Some(answer) = answer(&bytes[..length], &zone.lock().expect("not poisoned")) {
+                let _ = socket.send_to(&answer, from);
+            }
+        }
+    });
+    address
+}
+
+/// RFC 1035 section 4.1: the question is repeated, its name is referred to by each record.
+fn answer(question: &[u8], zone: &HashMap<String, Option<Vec<Ipv4Addr>>>) -> Option<Vec<u8>> {
+    let (mut at, mut labels) = (12, Vec::new());
+    while question[at] > 0 {
+        let end = at + 1 + question[at] as usize;
+        labels.push(String::from_utf8_lossy(&question[at + 1..end]).into_owned());
+        at = end;
+    }
+    let end = at + 5;
+    let is_a = question[at + 1..at + 3] == [0, 1];
+    let known = zone.get(&labels.join("."));
+    let addresses = match known {
+        Some(None) => return None,
+        Some(Some(addresses)) if is_a => addresses.clone(),
+        _ => Vec::new(),
+    };
+    let mut out = question[..2].to_vec();
+    out.extend_from_slice(&[0x84, if known.is_none() { 3 } else { 0 }, 0, 1, 0, addresses.len() as u8, 0, 0, 0, 0]);
+    out.extend_from_slice(&question[12..end]);
+    for address in addresses {
+        out.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]);
+        out.extend_from_slice(&address.octets());
+    }
+    Some(out)
+}
+
+/// A backend on each of these loopback addresses, all on one port; each answers with its address.
+fn backends(hosts: &[Ipv4Addr]) -> u16 {
+    let port = free_port();
+    for host in hosts {
+        let listener = TcpListener::bind((*host, port)).expect("a port");
+        let host = host.to_string();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let host = host.clone();
+                std::thread::spawn(move || {
+                    let mut lines = BufReader::new(stream.try_clone().expect("cloned")).lines();
+                    while let Some(Ok(line)) = lines.next() {
+                        let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{host}", host.len());
+                        if line.is_empty() && stream.write_all(text.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+    }
+    port
+}
+
+fn loopback(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, last)
+}
+
+fn mesh(resolution: &str, port: u16) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{ name: app }}
+spec:
+  hosts: [app.test]
+  resolution: {resolution}
+  ports: [{{ number: 80, name: http, protocol: HTTP, targetPort: {port} }}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{ name: app }}
+spec:
+  host: app.test
+  trafficPolicy: {{ loadBalancer: {{ simple: ROUND_ROBIN }} }}
+"
+    )
+}
+
+/// Who answers eight requests.
+fn seen(client: &mut Client) -> BTreeSet<String> {
+    (0..8).map(|_| client.get("app.test", "/").map_or("closed".to_owned(), |reply| reply.text())).collect()
+}
+
+fn set(hosts: &[u8]) -> BTreeSet<String> {
+    hosts.iter().map(|last| loopback(*last).to_string()).collect()
+}
+
+#[test]
+fn every_address_of_a_name_is_an_endpoint_and_a_dead_name_server_changes_nothing() {
+    let zone: Zone = Arc::default();
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(2), loopback(3)]));
+    let server = name_server(Arc::clone(&zone)).to_string();
+    let port = backends(&[loopback(2), loopback(3), loopback(4)]);
+    let weir = Weir::start(&mesh("DNS", port), &["--name-server", &server]);
+    let mut client = Client::open(weir.outbound);
+    assert_eq!(seen(&mut client), set(&[2, 3]), "ready means that the names are known");
+
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(3), loopback(4)]));
+    eventually("endpoints follow the answer", || seen(&mut client) == set(&[3, 4]));
+
+    zone.lock().expect("fine").insert("app.test".into(), None);
+    eventually("a silent name server is noticed", || weir.metric("weir_names_stale") == 1);
+    assert_eq!(seen(&mut client), set(&[3, 4]), "the stale answer is kept");
+    assert!(weir.metric("weir_name_lookups_total{result=\"failure\"}") >= 1);
+
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(2)]));
+    eventually("it recovers by itself", || seen(&mut client) == set(&[2]));
+}
+
+#[test]
+fn a_round_robin_name_is_served_by_the_first_address() {
+    let zone: Zone = Arc::default();
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(3), loopback(2)]));
+    let server = name_server(Arc::clone(&zone)).to_string();
+    let port = backends(&[loopback(2), loopback(3)]);
+    let weir = Weir::start(&mesh("DNS_ROUND_ROBIN", port), &["--name-server", &server]);
+    assert_eq!(seen(&mut Client::open(weir.outbound)), set(&[3]));
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(2), loopback(3)]));
+    eventually("the new first one", || seen(&mut Client::open(weir.outbound)) == set(&[2]));
+}
+
+#[test]
+fn a_name_that_is_unknown_at_first_is_503_and_served_once_it_is_known() {
+    let zone: Zone = Arc::default();
+    let server = name_server(Arc::clone(&zone)).to_string();
+    let port = backends(&[loopback(2)]);
+    let weir = Weir::start(&mesh("DNS", port), &["--name-server", &server]);
+    let mut client = Client::open(weir.outbound);
+    let reply = client.get("app.test", "/").expect("an answer");
+    assert_eq!((reply.status, reply.header("x-weir-reason")), (503, Some("no_healthy_endpoint")));
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(2)]));
+    eventually("it is served", || seen(&mut client) == set(&[2]));
+}
+
+#[test]
+fn a_reload_keeps_what_names_came_to() {
+    let zone: Zone = Arc::default();
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(2), loopback(3)]));
+    let server = name_server(Arc::clone(&zone)).to_string();
+    let port = backends(&[loopback(2), loopback(3)]);
+    let weir = Weir::start(&mesh("DNS", port), &["--name-server", &server]);
+    zone.lock().expect("fine").insert("app.test".into(), None);
+    weir.write(&mesh("DNS", port).replace("ROUND_ROBIN }", "RANDOM }"));
+    assert_eq!(weir.admin("POST", "/api/v1/reload").status, 200);
+    let mut client = Client::open(weir.outbound);
+    eventually("both serve", || seen(&mut client) == set(&[2, 3]));
+}
