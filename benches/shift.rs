@@ -39,6 +39,7 @@ fn upstream(balance: balance::Rules) -> Upstream {
         budget: budget::Rules::Off,
         connection: connection::Rules::default(),
         outlier: None,
+        origins: weir_policy::origin::Origins::default(),
         place: Place::default(),
     }
 }
