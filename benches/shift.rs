@@ -40,6 +40,7 @@ fn upstream(balance: balance::Rules) -> Upstream {
         connection: connection::Rules::default(),
         outlier: None,
         origins: weir_policy::origin::Origins::default(),
+        origins: weir_policy::origin::Origins::default(),
         place: Place::default(),
     }
 }
