@@ -40,7 +40,6 @@ fn upstream(balance: balance::Rules) -> Upstream {
         connection: connection::Rules::default(),
         outlier: None,
         origins: weir_policy::origin::Origins::default(),
-        origins: weir_policy::origin::Origins::default(),
         place: Place::default(),
     }
 }
