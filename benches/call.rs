@@ -144,6 +144,7 @@ fn upstream() -> Upstream {
             port: 80,
             subset: "".into(),
         },
+        discovery: weir_policy::discovery::Discovery::default(),
         endpoints: (1..=10).map(endpoint).collect(),
         origins: Origins::default(),
         balance: balance::Rules::Hash(hash),
