@@ -363,7 +363,7 @@ pub fn text(node: &Node, name: &str, sink: &Sink) -> Option<At<String>> {
 /// A whole number within bounds.
 pub fn number(node: &Node, name: &str, low: i64, high: i64, sink: &Sink) -> Option<At<i64>> {
     let value = match &node.value {
-        Value::Scalar(text, Style::Plain) => text.parse::<i64>().ok(),
+        Value::Scalar(text, Style::Plain) => text.parse::<i64>().ok().or_else(|| whole(text)),
         _ => None,
     };
     let Some(value) = value else {
@@ -376,6 +376,13 @@ pub fn number(node: &Node, name: &str, low: i64, high: i64, sink: &Sink) -> Opti
         return None;
     }
     Some(At { value, place: sink.at_node(node) })
+}
+
+/// `80.0` and `8e1` are whole numbers too, as in JSON.
+fn whole(text: &str) -> Option<i64> {
+    let exact = 9e15;
+    let value = text.parse::<f64>().ok().filter(|value| value.fract() == 0.0 && (-exact..=exact).contains(value))?;
+    Some(value as i64)
 }
 
 /// Would YAML 1.1 (as Kubernetes reads it) take this plain scalar for a number, a truth value or null?

@@ -12,6 +12,7 @@ use crate::decode::{Object, Sink};
 use crate::kind::destination_rule::{DestinationRule, destination_rule};
 use crate::kind::gateway::{Gateway, gateway};
 use crate::kind::mesh::{Mesh, mesh};
+use crate::kind::policy::{self, Guard};
 use crate::kind::service::{Service, Serving, endpoints, service, slice};
 use crate::kind::service_entry::{Resolution, ServiceEntry, Workload, service_entry, workload};
 use crate::kind::sidecar::{Sidecar, sidecar};
@@ -34,6 +35,8 @@ pub struct Words {
     pub workloads: Vec<Arc<Workload>>,
     pub gateways: Vec<Arc<Gateway>>,
     pub sidecars: Vec<Arc<Sidecar>>,
+    /// Security policies that are not enforced yet.
+    pub guards: Vec<Arc<Guard>>,
     pub services: Vec<Arc<Service>>,
     pub serving: Vec<Arc<Serving>>,
     pub mesh: Option<Arc<Mesh>>,
@@ -48,6 +51,7 @@ enum Word {
     Workload(Arc<Workload>),
     Gateway(Arc<Gateway>),
     Sidecar(Arc<Sidecar>),
+    Guard(Arc<Guard>),
     Service(Arc<Service>),
     Serving(Vec<Arc<Serving>>),
     Mesh(Arc<Mesh>),
@@ -195,6 +199,7 @@ impl Words {
             Word::Workload(word) => self.workloads.push(word),
             Word::Gateway(word) => self.gateways.push(word),
             Word::Sidecar(word) => self.sidecars.push(word),
+            Word::Guard(word) => self.guards.push(word),
             Word::Service(word) => self.services.push(word),
             Word::Serving(word) => self.serving.extend(word),
             Word::Mesh(word) => match &self.mesh {
@@ -272,7 +277,10 @@ fn word(document: &Document<'_>, spec: &Object<'_>) -> Option<Word> {
         Use::Later | Use::LaterSecurity => {
             (document.kind.check)(spec, document);
             later(document, spec.sink);
-            None
+            // mTLS is between sidecars: the clients of a Gateway are none.
+            let guards = document.kind.use_ == Use::LaterSecurity && document.kind.name != "PeerAuthentication";
+            let guard = if guards { policy::guard(spec, document) } else { None };
+            guard.map(|guard| Word::Guard(Arc::new(guard)))
         }
         Use::List => None,
     }

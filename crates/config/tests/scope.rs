@@ -122,6 +122,26 @@ fn a_sidecar_narrows_what_is_seen() {
     assert_eq!(with(&(none + &own), Options::default()), ["a.test"]);
 }
 
+#[test]
+fn a_gateway_behind_a_policy_that_is_not_enforced_stays_closed() {
+    let gateway = istio(
+        "Gateway",
+        "name: gw",
+        "{ selector: { istio: in }, servers: [{ port: { number: 8080, name: a, protocol: HTTP }, hosts: [\"*\"] }] }",
+    );
+    let policy = |kind: &str, meta: &str, spec: &str| document("security.istio.io/v1", kind, meta, spec);
+    let open = |policy: &str| compiled(&(gateway.clone() + policy), Options::default()).0.gateways.len();
+    assert_eq!(open(""), 1);
+    assert_eq!(open(&policy("AuthorizationPolicy", "name: p", "{ rules: [{}] }")), 0);
+    assert_eq!(open(&policy("RequestAuthentication", "name: p, namespace: istio-system", "{}")), 0);
+    let selects = "{ selector: { matchLabels: { istio: in } }, rules: [{}] }";
+    assert_eq!(open(&policy("AuthorizationPolicy", "name: p", selects)), 0);
+    let other = "{ selector: { matchLabels: { app: shop } }, rules: [{}] }";
+    assert_eq!(open(&policy("AuthorizationPolicy", "name: p", other)), 1);
+    assert_eq!(open(&policy("AuthorizationPolicy", "name: p, namespace: far", "{ rules: [{}] }")), 1);
+    assert_eq!(open(&policy("PeerAuthentication", "name: p", "{ mtls: { mode: STRICT } }")), 1);
+}
+
 fn endpoints(plan: &Plan) -> Vec<String> {
     let show = |cluster: &weir_policy::plan::Upstream| {
         let addresses: Vec<String> = cluster.endpoints.iter().map(|endpoint| endpoint.address.to_string()).collect();

@@ -4,6 +4,7 @@ use crate::decode::Object;
 use crate::meta::Document;
 use crate::names;
 use crate::problem::{Code, Problem};
+use weir_policy::place::Place;
 
 /// Kinds that a policy can refer to, with their groups.
 const TARGETS: &[(&str, &str)] = &[
@@ -29,6 +30,26 @@ pub fn attachment(spec: &Object<'_>) {
         target_ref(&target);
     }
     spec.objects("targetRefs").for_each(|target| target_ref(&target));
+}
+
+/// A security policy that is not enforced yet: the workloads that it guards.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    pub kind: &'static str,
+    pub namespace: String,
+    /// Empty = every workload of the namespace.
+    pub selector: Vec<(String, String)>,
+    pub place: Place,
+}
+
+/// Whom a policy guards; `None` when it is attached by reference, which no Gateway of ours can be.
+pub fn guard(spec: &Object<'_>, document: &Document<'_>) -> Option<Guard> {
+    if spec.has("targetRef") || !spec.list("targetRefs").is_empty() {
+        return None;
+    }
+    let selector = spec.object("selector").map(|selector| selector.text_map("matchLabels")).unwrap_or_default();
+    let (kind, namespace) = (document.kind.name, document.namespace.clone());
+    Some(Guard { kind, namespace, selector, place: document.place.clone() })
 }
 
 /// A kind whose only rule is about its selector.

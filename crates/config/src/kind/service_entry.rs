@@ -164,6 +164,9 @@ fn endpoints(
                 endpoint.sink.refuse(&endpoint.sink.place(key.line, key.column), words);
             }
         }
+        if resolution == Resolution::Dns && !endpoint.has("address") {
+            endpoint.missing("address");
+        }
         let socket = found.as_ref().is_some_and(|found| found.address.value.starts_with("unix://"));
         if socket && ports.len() != 1 {
             endpoint.refuse("address", "a service on a socket has exactly one port");

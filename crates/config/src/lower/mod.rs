@@ -11,6 +11,7 @@ pub mod connection;
 pub mod cors;
 pub mod delegate;
 pub mod fault;
+pub mod guard;
 pub mod inflight;
 pub mod limit;
 pub mod merge;
@@ -86,7 +87,7 @@ fn lower(words: &Words, bundle: &Bundle, nodes: &[Nodes<'_>], problems: &mut Vec
     let rules = scope.rules(owned(&words.rules));
     let mut clusters = Clusters::new(&graph, rules, mesh, &settings, problems);
     clusters.every_port();
-    let gateways = owned(&words.gateways);
+    let gateways = guard::close(owned(&words.gateways), &words.guards, &bundle.options, problems);
     let outbound = tables::outbound(&mut clusters, &virtual_services, &scope, bundle, problems);
     let gateways = tables::gateways(&mut clusters, &virtual_services, &gateways, bundle, problems);
     if !nodes.is_empty() {
