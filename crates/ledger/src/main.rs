@@ -1,12 +1,12 @@
 //! `ledger`: the same client and backend for people, against any proxy.
 //!
-//! `ledger serve [ERRORS-PER-1000]` prints its port and serves; `ledger send ADDRESS HOST REQUESTS [CLIENTS]` prints the
-//! client's book and exits with 1 when a request was lost.
+//! `ledger serve [ERRORS-PER-1000]` prints its port and serves; `ledger send ADDRESS HOST REQUESTS [CLIENTS [PER-SECOND]]`
+//! prints the client's book and exits with 1 when a request was lost.
 
 use std::process::ExitCode;
 use weir_ledger::{Backend, Faults, Load};
 
-const USAGE: &str = "ledger serve [ERRORS-PER-1000]\nledger send ADDRESS HOST REQUESTS [CLIENTS]";
+const USAGE: &str = "ledger serve [ERRORS-PER-1000]\nledger send ADDRESS HOST REQUESTS [CLIENTS [PER-SECOND]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -14,8 +14,11 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["serve"] => serve(0),
         ["serve", errors] => errors.parse().ok().and_then(serve),
-        ["send", to, host, requests] => send(to, host, requests, "16"),
-        ["send", to, host, requests, clients] => send(to, host, requests, clients),
+        ["send", to, host, requests] => send(to, host, requests, "16", None),
+        ["send", to, host, requests, clients] => send(to, host, requests, clients, None),
+        ["send", to, host, requests, clients, rate] => {
+            rate.parse().ok().and_then(|rate| send(to, host, requests, clients, Some(rate)))
+        }
         _ => None,
     };
     outcome.unwrap_or_else(|| {
@@ -32,12 +35,12 @@ fn serve(errors: u64) -> Option<ExitCode> {
     }
 }
 
-fn send(to: &str, host: &str, requests: &str, clients: &str) -> Option<ExitCode> {
+fn send(to: &str, host: &str, requests: &str, clients: &str, rate: Option<u32>) -> Option<ExitCode> {
     let load = Load {
         to: to.parse().ok()?,
         host: host.to_owned(),
         clients: clients.parse().ok()?,
-        rate: None,
+        rate,
         kept: 100,
         requests: Some(requests.parse().ok()?),
     };

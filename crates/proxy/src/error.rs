@@ -14,7 +14,7 @@ pub enum StartError {
     Bind(SocketAddr, String, io::Error),
     /// The operating system refused a thread or a runtime.
     System(io::Error),
-    /// The data plane has ended.
+    /// The data plane is ending or has ended.
     Ended,
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for StartError {
             ),
             Self::Bind(address, purpose, why) => write!(f, "cannot listen on {address} ({purpose}): {why}"),
             Self::System(why) => write!(f, "the operating system refused a thread, a timer or a poller: {why}"),
-            Self::Ended => f.write_str("the data plane has ended"),
+            Self::Ended => f.write_str("the data plane is ending"),
         }
     }
 }

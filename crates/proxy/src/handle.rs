@@ -168,6 +168,10 @@ impl Handle {
     /// A new port cannot be opened: nothing has changed.
     pub fn commit(&self, plan: Plan) -> Result<(), StartError> {
         let mut state = self.state.lock();
+        if self.mesh.is_leaving() {
+            // A drain must not open listeners again.
+            return Err(StartError::Ended);
+        }
         let workers = self.commands.len();
         let (mut opened, mut fresh) = (Vec::new(), HashMap::new());
         for gateway in &plan.gateways {
