@@ -19,6 +19,7 @@ pub const MOST_SERIES: usize = 10_000;
 pub enum Protocol {
     Http10,
     Http11,
+    Http2,
 }
 
 /// What tells one series of requests from another.

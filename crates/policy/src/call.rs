@@ -360,6 +360,7 @@ impl Call {
             outcome::Result::ConnectFailed(ConnectFailure::TimedOut) => Refusal::ConnectTimeout,
             outcome::Result::Closed => Refusal::Closed,
             outcome::Result::Reset => Refusal::Reset,
+            outcome::Result::RefusedStream => Refusal::RefusedStream,
             outcome::Result::Protocol => Refusal::Protocol,
             outcome::Result::Overflow => {
                 cluster.counts.overflow_pending += 1;

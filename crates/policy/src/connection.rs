@@ -17,7 +17,37 @@ pub struct Rules {
     pub max_duration: Option<Duration>,
     /// `tcp.tcpKeepalive`.
     pub keepalive: Option<Keepalive>,
+    /// What is spoken upstream.
+    pub speaks: Speaks,
+    /// `http.maxConcurrentStreams`: requests at the same time on one HTTP/2 connection; with more, another is opened.
+    /// Default 2147483647, as Istio's.
+    pub streams: u32,
+    /// `http.http2KeepAlive`.
+    pub ping: Option<Ping>,
 }
+
+/// Which version of HTTP an endpoint is spoken to in.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Speaks {
+    #[default]
+    Http1,
+    /// The port's protocol is HTTP2 or GRPC (or GRPC-WEB), or `h2UpgradePolicy: UPGRADE`.
+    Http2,
+    /// `useClientProtocol`: as the client speaks.
+    AsClient,
+}
+
+/// HTTP/2 PINGs on a connection, so that a dead one is noticed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ping {
+    /// Between an answer and the next PING.
+    pub interval: Duration,
+    /// An answer must come within; the connection is dead without.
+    pub timeout: Duration,
+}
+
+/// Istio's default of `http.maxConcurrentStreams`.
+pub const MOST_STREAMS: u32 = i32::MAX as u32;
 
 /// TCP keep-alive probes; a part that is unset is the operating system's.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -35,6 +65,9 @@ impl Default for Rules {
             max_requests: 0,
             max_duration: None,
             keepalive: None,
+            speaks: Speaks::Http1,
+            streams: MOST_STREAMS,
+            ping: None,
         }
     }
 }

@@ -188,7 +188,16 @@ pub fn of_upstream(upstream: &Upstream) -> Vec<Value<'_>> {
 
 fn pool(values: &mut Values<'_>, inflight: &inflight::Rules, connection: &connection::Rules) {
     let inflight::Rules { connections, pending, requests, retries } = inflight;
-    let connection::Rules { connect_timeout, idle_timeout, max_requests, max_duration, keepalive } = connection;
+    let connection::Rules {
+        connect_timeout,
+        idle_timeout,
+        max_requests,
+        max_duration,
+        keepalive,
+        speaks,
+        streams,
+        ping,
+    } = connection;
     values.add("connectionPool.tcp.maxConnections", ceiling(*connections));
     values.add("connectionPool.tcp.connectTimeout", show(*connect_timeout));
     values.add("connectionPool.tcp.maxConnectionDuration", length(*max_duration));
@@ -203,6 +212,18 @@ fn pool(values: &mut Values<'_>, inflight: &inflight::Rules, connection: &connec
     let per_connection = if *max_requests == 0 { "unlimited".to_owned() } else { max_requests.to_string() };
     values.add("connectionPool.http.maxRequestsPerConnection", per_connection);
     values.add("connectionPool.http.idleTimeout", length(*idle_timeout));
+    let protocol = match speaks {
+        connection::Speaks::Http1 => return values.add("protocol", "HTTP/1.1"),
+        connection::Speaks::Http2 => "HTTP/2",
+        connection::Speaks::AsClient => "as the client's",
+    };
+    values.add("protocol", protocol);
+    let most = if *streams == connection::MOST_STREAMS { "unlimited".to_owned() } else { streams.to_string() };
+    values.add("connectionPool.http.maxConcurrentStreams", most);
+    let ping = ping.map(|connection::Ping { interval, timeout }| {
+        format!("interval {}, timeout {}", show(interval), show(timeout))
+    });
+    values.add("connectionPool.http.http2KeepAlive", ping.as_deref().unwrap_or("none"));
 }
 
 fn budget_of(values: &mut Values<'_>, rules: &budget::Rules) {
@@ -297,6 +318,7 @@ pub fn of_settings(settings: &Settings) -> Vec<Value<'_>> {
         body_rate,
         stream_idle,
         connection_idle,
+        streams,
         replay_request,
         replay_memory,
     } = limits;
@@ -309,6 +331,7 @@ pub fn of_settings(settings: &Settings) -> Vec<Value<'_>> {
     values.add("limits.minBodyRate", body_rate);
     values.add("limits.streamIdle", show(*stream_idle));
     values.add("limits.connectionIdle", show(*connection_idle));
+    values.add("limits.h2.maxConcurrentStreams", streams);
     values.add("requestBufferLimit", replay_request);
     values.add("limits.replayMemory", replay_memory);
     values.out

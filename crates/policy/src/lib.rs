@@ -24,6 +24,7 @@ pub mod effective;
 pub mod fault;
 pub mod filter;
 pub mod flag;
+pub mod flood;
 pub mod grpc;
 pub mod inflight;
 pub mod limit;

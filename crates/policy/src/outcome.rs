@@ -27,6 +27,8 @@ pub enum Result {
     Closed,
     /// The upstream reset the stream.
     Reset,
+    /// The upstream refused the stream without looking at it: REFUSED_STREAM, or a GOAWAY that leaves it out.
+    RefusedStream,
     /// What the upstream sent is not HTTP.
     Protocol,
     /// A ceiling of ours refused it: nobody's fault upstream.

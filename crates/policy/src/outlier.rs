@@ -114,7 +114,9 @@ impl Seen {
     pub fn of(rules: &Rules, outcome: &Outcome, timeout: u16) -> Self {
         let sign = match outcome.result {
             Result::Response(response) => Sign::Status(as_counted(rules, response.counted)),
-            Result::ConnectFailed(_) | Result::Closed | Result::Reset | Result::Protocol => local(rules, 503),
+            Result::ConnectFailed(_) | Result::Closed | Result::Reset | Result::RefusedStream | Result::Protocol => {
+                local(rules, 503)
+            }
             // Before there is a connection nobody can be blamed.
             Result::PerTryTimeout | Result::WholeTimeout if outcome.connected == Connected::Yes => {
                 local(rules, timeout)

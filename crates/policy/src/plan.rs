@@ -146,6 +146,8 @@ pub struct Limits {
     pub stream_idle: Duration,
     /// A client connection without a request.
     pub connection_idle: Duration,
+    /// `h2.maxConcurrentStreams`: of one client connection on a Gateway listener. Default 100.
+    pub streams: u32,
     /// Bytes of one request's body that are kept for a retry.
     pub replay_request: u64,
     /// Bytes kept for retries by the whole process.
@@ -185,6 +187,7 @@ impl Default for Limits {
             body_rate: 240,
             stream_idle: Duration::from_secs(300),
             connection_idle: Duration::from_secs(3600),
+            streams: 100,
             replay_request: 1 << 20,
             replay_memory: 64 << 20,
         }

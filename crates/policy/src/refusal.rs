@@ -26,6 +26,8 @@ pub enum Refusal {
     Closed,
     /// The upstream reset the stream.
     Reset,
+    /// The upstream refused the stream without looking at it.
+    RefusedStream,
     /// The upstream did not speak HTTP.
     Protocol,
     /// A ceiling on connections, waiting requests or requests.
@@ -52,7 +54,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason: for tables and tests.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::UnknownHost,
         Self::NoRoute,
         Self::NoCluster,
@@ -62,6 +64,7 @@ impl Refusal {
         Self::ConnectTimeout,
         Self::Closed,
         Self::Reset,
+        Self::RefusedStream,
         Self::Protocol,
         Self::Overflow,
         Self::Timeout,
@@ -87,6 +90,7 @@ impl Refusal {
             Self::ConnectTimeout => "connect_timeout",
             Self::Closed => "upstream_closed",
             Self::Reset => "upstream_reset",
+            Self::RefusedStream => "upstream_refused_stream",
             Self::Protocol => "upstream_protocol",
             Self::Overflow => "overflow",
             Self::Timeout => "timeout",
@@ -124,7 +128,7 @@ impl Refusal {
             Self::NoHealthy => Flags::NO_HEALTHY,
             Self::ConnectFailed | Self::ConnectTimeout => Flags::CONNECT_FAILURE,
             Self::Closed => Flags::CONNECTION_TERMINATED,
-            Self::Reset => Flags::REMOTE_RESET,
+            Self::Reset | Self::RefusedStream => Flags::REMOTE_RESET,
             Self::Protocol => Flags::UPSTREAM_PROTOCOL,
             Self::Overflow => Flags::OVERFLOW,
             Self::Timeout | Self::PerTryTimeout => Flags::TIMEOUT,

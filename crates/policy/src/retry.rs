@@ -255,7 +255,8 @@ impl Rules {
                     .with(Conditions::RESET)
                     .with(Conditions::RESET_BEFORE_REQUEST),
             ),
-            Result::Closed | Result::Reset | Result::Protocol | Result::PerTryTimeout => {
+            Result::RefusedStream if self.on.has(Conditions::REFUSED_STREAM) => true,
+            Result::Closed | Result::Reset | Result::RefusedStream | Result::Protocol | Result::PerTryTimeout => {
                 let any = Conditions::FIVE_XX.with(Conditions::GATEWAY_ERROR).with(Conditions::RESET);
                 let unsent = outcome.reached == Reached::Nothing;
                 self.on.has(any) || (unsent && self.on.has(Conditions::RESET_BEFORE_REQUEST))

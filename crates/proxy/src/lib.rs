@@ -23,6 +23,7 @@ mod listen;
 mod log;
 mod mesh;
 mod numbers;
+mod parting;
 mod pressure;
 mod record;
 mod upstream;

@@ -64,6 +64,7 @@ impl Record {
         let duration = now.since(self.began);
         let protocol = match asked.map(|asked| asked.request.version) {
             Some(Version::Http10) => Protocol::Http10,
+            Some(Version::Http2) => Protocol::Http2,
             _ => Protocol::Http11,
         };
         let key = SeriesKey {
@@ -91,6 +92,7 @@ impl Record {
             path: asked.map(|asked| asked.request.target.of(asked.buf)).unwrap_or_default(),
             protocol: match asked.map(|asked| asked.request.version) {
                 Some(Version::Http10) => "HTTP/1.0",
+                Some(Version::Http2) => "HTTP/2",
                 _ => "HTTP/1.1",
             },
             response_code: self.status,

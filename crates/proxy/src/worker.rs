@@ -11,6 +11,7 @@ use crate::accept::{self, Opened};
 use crate::buffer::Store;
 use crate::log::Log;
 use crate::mesh::{Arrival, Cell, Door, Live, Mesh};
+use crate::parting::Parting;
 use crate::upstream::pool::Pools;
 use std::cell::{Cell as StdCell, RefCell};
 use std::net::TcpListener;
@@ -31,7 +32,7 @@ const SWEEP: Duration = Duration::from_millis(250);
 /// A block that no allocator keeps for itself.
 const LARGE: usize = 64 << 20;
 /// In a drain, a connection without a request for so long is ended: a request that is on its way still arrives.
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
+pub(crate) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 /// A worker this far above the average hands new connections on: factor 1.25, plus this many.
 const CROWD_MARGIN: u32 = 16;
 
@@ -63,6 +64,8 @@ pub(crate) enum Command {
 struct Client {
     task: Option<AbortHandle>,
     activity: Activity,
+    /// Of an HTTP/2 connection, which is asked to end in order.
+    parting: Option<Parting>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -264,12 +267,18 @@ impl Worker {
         let limits = &live.plan.settings.limits;
         let most = if self.is_draining() { DRAIN_IDLE } else { Duration::MAX };
         for client in self.clients.borrow().slots.iter().flatten() {
+            if let Some(parting) = client.parting.as_ref().filter(|_| self.mesh.is_leaving()) {
+                parting.tell(now);
+            }
             let (since, limit) = match client.activity {
                 Activity::Fresh { since } => (since, limits.head_timeout),
                 Activity::Idle { since } => (since, limits.connection_idle),
                 Activity::Busy => continue,
             };
             if let Some(task) = client.task.as_ref().filter(|_| now.since(since) >= limit.min(most)) {
+                if client.parting.as_ref().is_some_and(|parting| parting.is_polite(now)) {
+                    continue;
+                }
                 task.abort();
                 let fresh = matches!(client.activity, Activity::Fresh { .. });
                 match most {
@@ -281,6 +290,13 @@ impl Worker {
         }
     }
 
+    /// The connection with this key speaks HTTP/2.
+    pub(crate) fn may_part(&self, key: usize, parting: &Parting) {
+        if let Some(Some(client)) = self.clients.borrow_mut().slots.get_mut(key) {
+            client.parting = Some(parting.clone());
+        }
+    }
+
     pub(crate) fn mark(&self, key: usize, activity: Activity) {
         if let Some(Some(client)) = self.clients.borrow_mut().slots.get_mut(key) {
             client.activity = activity;
@@ -288,7 +304,7 @@ impl Worker {
     }
 
     fn enter(&self) -> usize {
-        let client = Some(Client { task: None, activity: Activity::Idle { since: self.now() } });
+        let client = Some(Client { task: None, activity: Activity::Idle { since: self.now() }, parting: None });
         let mut clients = self.clients.borrow_mut();
         match clients.free.pop() {
             Some(key) => {

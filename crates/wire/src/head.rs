@@ -39,6 +39,8 @@ pub enum Version {
     Http10,
     #[default]
     Http11,
+    /// Never parsed: a head that came in frames is written as one of HTTP/1.1 first, and marked by who did so.
+    Http2,
 }
 
 /// How the body is delimited (RFC 9112 section 6.3).
@@ -114,7 +116,7 @@ impl ResponseHead {
     /// May the connection carry another exchange, as far as this head says?
     pub const fn keeps_alive(&self) -> bool {
         match self.version {
-            Version::Http11 => !self.connection.close,
+            Version::Http11 | Version::Http2 => !self.connection.close,
             Version::Http10 => self.connection.keep_alive && !self.connection.close,
         }
     }

@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod field;
+pub mod frame;
 pub mod head;
 pub mod hops;
 pub mod malformed;

@@ -11,7 +11,7 @@ use crate::fields::Fields;
 use crate::names;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
-use weir_policy::connection::Keepalive;
+use weir_policy::connection::{Keepalive, Ping, Speaks};
 use weir_policy::place::Place;
 
 /// `DestinationRule.spec`.
@@ -65,6 +65,12 @@ pub struct Pool {
     pub per_connection: Option<u32>,
     pub max_retries: Option<u32>,
     pub http_idle: Option<Duration>,
+    /// `maxConcurrentStreams`.
+    pub streams: Option<u32>,
+    /// `h2UpgradePolicy: UPGRADE`, or `useClientProtocol`.
+    pub speaks: Option<Speaks>,
+    /// `http2KeepAlive`.
+    pub ping: Option<Ping>,
 }
 
 /// `retryPolicy`, which the seed uses and Istio lacks.
@@ -261,21 +267,28 @@ fn http_pool(http: &Object<'_>, out: &mut Pool) {
     out.per_connection = http.number("maxRequestsPerConnection", 0, MOST).map(|number| number.value as u32);
     out.max_retries = ceiling(http, "maxRetries");
     out.http_idle = length(http, "idleTimeout");
-    http.number("maxConcurrentStreams", 0, MOST);
+    out.streams = ceiling(http, "maxConcurrentStreams");
     let upgrade = http.word("h2UpgradePolicy", &[("DEFAULT", false), ("DO_NOT_UPGRADE", false), ("UPGRADE", true)]);
     let client = http.truth("useClientProtocol");
-    if upgrade.is_some_and(|upgrade| upgrade.value) && client == Some(true) {
+    let upgrade = upgrade.is_some_and(|upgrade| upgrade.value);
+    if upgrade && client == Some(true) {
         let words = "`h2UpgradePolicy: UPGRADE` and `useClientProtocol` exclude each other";
         http.sink.add(http.problem(Code::Conflict, "useClientProtocol", words));
     }
+    out.speaks = match client {
+        Some(true) => Some(Speaks::AsClient),
+        _ => upgrade.then_some(Speaks::Http2),
+    };
     if let Some(keepalive) = http.object("http2KeepAlive") {
-        length(&keepalive, "interval");
-        length(&keepalive, "timeout");
+        let (interval, timeout) = (length(&keepalive, "interval"), length(&keepalive, "timeout"));
+        out.ping = interval.map(|interval| Ping { interval, timeout: timeout.unwrap_or(PING_TIMEOUT) });
         keepalive.end();
     }
-    http.later(&["maxConcurrentStreams", "h2UpgradePolicy", "useClientProtocol", "http2KeepAlive"]);
     http.end();
 }
+
+/// How long an answer to a PING may take when only the interval is written.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 fn length(object: &Object<'_>, name: &'static str) -> Option<Duration> {
     object.duration(name, LEAST).map(|length| length.value)

@@ -132,7 +132,7 @@ fn read_port(server: &Object<'_>, port: &Object<'_>, bind: &str) -> Option<u16> 
     }
 }
 
-/// Known, and plain HTTP? Anything else warns, and its port stays closed: never plaintext by omission.
+/// Known, and HTTP without TLS? Anything else warns, and its port stays closed: never plaintext by omission.
 fn is_served(protocol: &At<String>, port: u16, server: &Object<'_>) -> bool {
     let Some(kind) = names::protocol(&protocol.value) else {
         let words = format!("the protocol `{}` is not known", protocol.value);
@@ -142,7 +142,8 @@ fn is_served(protocol: &At<String>, port: u16, server: &Object<'_>) -> bool {
     };
     tls_fits(server, kind);
     let name = protocol.value.to_uppercase();
-    if name == "HTTP" {
+    // HTTP/2 without TLS is told by its first bytes, whichever of these is written.
+    if matches!(name.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB") {
         return true;
     }
     let words = format!("{name} servers are not served yet: port {port} stays closed");

@@ -111,9 +111,9 @@ fn read_limits(written: &Object<'_>, limits: &mut Limits) {
     limits.connection_idle = length("connectionIdle").unwrap_or(limits.connection_idle);
     limits.replay_memory = size(written, "replayMemory").unwrap_or(limits.replay_memory);
     if let Some(h2) = written.object("h2") {
-        h2.number("maxConcurrentStreams", 1, i64::from(u32::MAX));
+        let streams = h2.number("maxConcurrentStreams", 1, i64::from(i32::MAX)).map(|number| number.value as u32);
+        limits.streams = streams.unwrap_or(limits.streams);
         h2.end();
-        written.later(&["h2"]);
     }
     written.end();
 }

@@ -162,7 +162,11 @@ fn make(
         balance: balance::lower(policy.balance.as_ref()),
         inflight: inflight::lower(policy.pool.as_ref(), &budget),
         budget,
-        connection: connection::lower(policy.pool.as_ref(), mesh.and_then(|mesh| mesh.connect_timeout)),
+        connection: connection::lower(
+            policy.pool.as_ref(),
+            &port.protocol.to_uppercase(),
+            mesh.and_then(|mesh| mesh.connect_timeout),
+        ),
         outlier: outlier::lower(policy.outlier.as_ref()),
         origins: origins::of_upstream(&policy.at, mesh, &settings.origins),
         place: node.place.clone(),

@@ -110,6 +110,9 @@ fn fill_pool(into: &mut Pool, from: &Pool) {
         per_connection: into.per_connection.or(from.per_connection),
         max_retries: into.max_retries.or(from.max_retries),
         http_idle: into.http_idle.or(from.http_idle),
+        streams: into.streams.or(from.streams),
+        speaks: into.speaks.or(from.speaks),
+        ping: into.ping.or(from.ping),
     };
 }
 

@@ -62,7 +62,7 @@ const WEIGHTED: [(&str, &str); 7] = [
 ];
 
 /// Values of a cluster whose path in `trafficPolicy` is their name.
-const UPSTREAM: [&str; 21] = [
+const UPSTREAM: [&str; 23] = [
     "connectionPool.tcp.maxConnections",
     "connectionPool.tcp.connectTimeout",
     "connectionPool.tcp.maxConnectionDuration",
@@ -72,6 +72,8 @@ const UPSTREAM: [&str; 21] = [
     "connectionPool.http.maxRetries",
     "connectionPool.http.maxRequestsPerConnection",
     "connectionPool.http.idleTimeout",
+    "connectionPool.http.maxConcurrentStreams",
+    "connectionPool.http.http2KeepAlive",
     "loadBalancer",
     "outlierDetection.consecutive5xxErrors",
     "outlierDetection.consecutiveGatewayErrors",
@@ -89,7 +91,7 @@ const UPSTREAM: [&str; 21] = [
 const BUDGET: [&str; 3] = ["retryBudget.percent", "retryBudget.minRetryConcurrency", "retryBudget.budgetInterval"];
 
 /// Values of the mesh's settings.
-const SETTINGS: [&str; 15] = [
+const SETTINGS: [&str; 16] = [
     "compatibility",
     "outboundTrafficPolicy",
     "accessLog",
@@ -103,6 +105,7 @@ const SETTINGS: [&str; 15] = [
     "limits.minBodyRate",
     "limits.streamIdle",
     "limits.connectionIdle",
+    "limits.h2.maxConcurrentStreams",
     "requestBufferLimit",
     "limits.replayMemory",
 ];

@@ -5,7 +5,8 @@
 use super::exchange::Exchange;
 use super::headers::Ask;
 use crate::mesh::Cell;
-use crate::upstream::pool::{self, Link};
+use crate::upstream::lane::Lane;
+use crate::upstream::{pool, shared};
 use crate::worker::Worker;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use weir_policy::plan::Upstream;
 use weir_policy::refusal::Refusal;
 use weir_policy::retry;
 use weir_policy::time::Time;
-use weir_wire::Name;
+use weir_wire::{Name, Version};
 
 /// What a request speaks inside HTTP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Carrier<'a> {
     /// Whether the latest try had a connection.
     pub(crate) connected: outcome::Connected,
     pub(crate) protocol: Protocol,
+    /// What the upstream is spoken to in.
+    pub(crate) speaks: Version,
     /// The call's, for what it asks of response heads.
     pub(crate) retry: Option<Arc<retry::Rules>>,
     /// Where the latest try went.
@@ -52,7 +55,7 @@ pub(crate) struct Carrier<'a> {
 }
 
 impl World for Carrier<'_> {
-    type Reply = Link;
+    type Reply = Lane;
 
     fn now(&self) -> Time {
         self.exchange.worker.now()
@@ -66,8 +69,8 @@ impl World for Carrier<'_> {
         self.exchange.pause(until).await.map_err(|()| Refusal::ClientGone)
     }
 
-    async fn attempt(&mut self, attempt: &Attempt) -> (Outcome, Option<Link>) {
-        let (result, link) = self.try_once(attempt).await;
+    async fn attempt(&mut self, attempt: &Attempt) -> (Outcome, Option<Lane>) {
+        let (result, lane) = self.try_once(attempt).await;
         let exchange = &self.exchange;
         let outcome = Outcome {
             result,
@@ -77,31 +80,31 @@ impl World for Carrier<'_> {
             interim: exchange.interim,
             connected: self.connected,
         };
-        (outcome, link)
+        (outcome, lane)
     }
 }
 
 impl Carrier<'_> {
-    async fn try_once(&mut self, attempt: &Attempt) -> (Ended, Option<Link>) {
+    async fn try_once(&mut self, attempt: &Attempt) -> (Ended, Option<Lane>) {
         self.last = Some(attempt.address);
         self.exchange.wrote = Reached::Nothing;
         self.connected = outcome::Connected::No;
         loop {
-            let mut link = match self.lend(attempt).await {
-                Ok(link) => link,
+            let mut lane = match self.lend(attempt).await {
+                Ok(lane) => lane,
                 Err(ended) => return (ended, None),
             };
             self.connected = outcome::Connected::Yes;
             let expected = self.expected(attempt);
             self.exchange.write_request(&self.ask, attempt.number, expected);
-            match self.exchange.head(&mut link, &attempt.limits).await {
+            match self.exchange.head(&mut lane, &attempt.limits).await {
                 Ok(()) => {
-                    return (Ended::Response(self.seen()), Some(link));
+                    return (Ended::Response(self.seen()), Some(lane));
                 }
                 Err(ended) => {
                     // A pooled connection that was over before our request came: take another, nothing was lost.
-                    let raced = ended == Ended::Closed && link.is_reused() && self.exchange.wrote == Reached::Nothing;
-                    pool::close(self.exchange.worker, link);
+                    let raced = ended == Ended::Closed && lane.is_reused() && self.exchange.wrote == Reached::Nothing;
+                    lane.close(self.exchange.worker);
                     if !raced || self.exchange.upload.kept() == outcome::Body::NotKept {
                         return (ended, None);
                     }
@@ -135,15 +138,18 @@ impl Carrier<'_> {
     }
 
     /// A connection, unless the client leaves or the time is up first.
-    async fn lend(&mut self, attempt: &Attempt) -> Result<Link, Ended> {
-        let worker = self.exchange.worker;
-        if let Some(link) =
-            pool::take_idle(worker, self.cell, attempt.endpoint, attempt.address, &self.upstream.connection)
-        {
-            return Ok(link);
+    async fn lend(&mut self, attempt: &Attempt) -> Result<Lane, Ended> {
+        let (worker, rules) = (self.exchange.worker, &self.upstream.connection);
+        if self.speaks == Version::Http2 {
+            let lending = shared::lend(worker, self.cell, attempt.endpoint, attempt.address, rules);
+            let ride = self.exchange.unless_over(lending, &attempt.limits).await?;
+            return Ok(Lane::Shared(Box::new(ride)));
         }
-        let lending = pool::lend(worker, self.cell, attempt.endpoint, attempt.address, &self.upstream.connection);
-        self.exchange.unless_over(lending, &attempt.limits).await
+        if let Some(link) = pool::take_idle(worker, self.cell, attempt.endpoint, attempt.address, rules) {
+            return Ok(Lane::Own(link));
+        }
+        let lending = pool::lend(worker, self.cell, attempt.endpoint, attempt.address, rules);
+        self.exchange.unless_over(lending, &attempt.limits).await.map(Lane::Own)
     }
 
     /// `x-envoy-expected-rq-timeout-ms`: what is left for this try.

@@ -8,25 +8,25 @@
 //! Does not: choose the endpoint or decide about another try.
 
 use super::headers::Ask;
+use super::http2::stream::Last;
+use super::http2::text::{self, Rest};
+use super::line::Line;
 use super::upload::{Broken, Upload};
 use crate::buffer::{Buf, Read, Way};
 use crate::http::serve::Client;
+use crate::upstream::lane::Lane;
 use crate::upstream::pool::Link;
+use crate::upstream::ride::{Answer, Ride};
 use crate::worker::Worker;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::io::AsyncWrite;
+use std::task::{Context, Poll, ready};
 use weir_policy::outcome::{Interim, Reached, Result as Ended};
 use weir_policy::pace::Pace;
 use weir_policy::time::Time;
 use weir_policy::timeout::{Limits, Which};
 use weir_wire::{Parsed, RequestKind};
-
-/// What a client may send ahead (the next requests) while it waits for an answer.
-pub(crate) const PIPELINED: usize = 16 * 1024;
 
 /// How long a client may leave an answer of our own unread.
 const UNREAD: std::time::Duration = std::time::Duration::from_secs(60);
@@ -57,25 +57,29 @@ pub(crate) struct Exchange<'a> {
 
 impl Exchange<'_> {
     /// Waits for the head of the answer on `link`. `way.up` holds the head of the request and what is kept of its body.
-    pub(crate) async fn head(&mut self, link: &mut Link, limits: &Limits) -> Result<(), Ended> {
+    pub(crate) async fn head(&mut self, lane: &mut Lane, limits: &Limits) -> Result<(), Ended> {
         self.sent = 0;
         self.wrote = Reached::Nothing;
         self.deaf = false;
         self.way.answer.clear();
         self.way.down.clear();
         self.way.response.restart();
-        poll_fn(|cx| self.poll_head(link, limits, cx)).await
+        poll_fn(|cx| self.poll_head(lane, limits, cx)).await
     }
 
-    fn poll_head(&mut self, link: &mut Link, limits: &Limits, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        if let Poll::Ready(Err(broken)) = self.poll_send(link, cx) {
+    fn poll_head(&mut self, lane: &mut Lane, limits: &Limits, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if let Poll::Ready(Err(broken)) = self.poll_send(lane, cx) {
             return Poll::Ready(Err(match broken {
                 Broken::Gone => Ended::Abandoned,
                 Broken::Malformed => Ended::Upload,
             }));
         }
         self.poll_interim(cx);
-        if let Poll::Ready(ended) = self.poll_answer(link, cx) {
+        let answer = match lane {
+            Lane::Own(link) => self.poll_answer(link, cx),
+            Lane::Shared(ride) => self.poll_frames(ride, cx),
+        };
+        if let Poll::Ready(ended) = answer {
             return Poll::Ready(ended);
         }
         if self.upload.is_complete() && self.poll_client_gone(cx).is_ready() {
@@ -85,13 +89,15 @@ impl Exchange<'_> {
     }
 
     /// Sends what is there and pulls more, until one side is not ready.
-    pub(crate) fn poll_send(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    pub(crate) fn poll_send(&mut self, lane: &mut Lane, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
             while self.sent < self.way.up.len() {
                 if self.deaf {
                     return Poll::Pending;
                 }
-                match Pin::new(&mut link.stream).poll_write(cx, &self.way.up[self.sent..]) {
+                let ends = self.upload.is_complete() && self.upload.tail.is_empty();
+                let last = if ends { Last::Yes } else { Last::No };
+                match lane.poll_write(&self.way.up[self.sent..], last, cx) {
                     Poll::Ready(Ok(count)) if count > 0 => {
                         self.sent += count;
                         self.wrote = Reached::Part;
@@ -105,7 +111,9 @@ impl Exchange<'_> {
                     }
                 }
             }
+            Upload::release(&mut self.client.line);
             if self.upload.is_complete() {
+                lane.finish(&self.upload.tail);
                 self.paced(0);
                 self.wrote = Reached::Whole;
                 return Poll::Ready(Ok(()));
@@ -114,7 +122,7 @@ impl Exchange<'_> {
             self.sent = 0;
             let before = self.upload.bytes;
             let pulled =
-                self.upload.poll_pull(&mut self.client.stream, self.rest, &mut self.way.up, &mut self.way.kept, cx);
+                self.upload.poll_pull(&mut self.client.line, self.rest, &mut self.way.up, &mut self.way.kept, cx);
             if self.upload.bytes > before {
                 self.paced(self.upload.bytes - before);
             }
@@ -163,6 +171,47 @@ impl Exchange<'_> {
         }
     }
 
+    /// The same of a stream.
+    fn poll_frames(&mut self, ride: &mut Ride, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        loop {
+            let answer = match ready!(ride.poll_head(cx)) {
+                Ok(answer) => answer,
+                Err(fault) => {
+                    self.wrote = fault.reached.unwrap_or(self.wrote);
+                    return Poll::Ready(Err(fault.ended));
+                }
+            };
+            self.stir();
+            if self.read_answer(&answer).is_err() || self.way.response.status == 101 {
+                return Poll::Ready(Err(Ended::Protocol));
+            }
+            if self.way.response.status >= 200 {
+                return Poll::Ready(Ok(()));
+            }
+            self.pass_interim(cx);
+        }
+    }
+
+    /// The head as if it had come in HTTP/1.1, and judged as strictly.
+    fn read_answer(&mut self, answer: &Answer) -> Result<(), weir_wire::Malformed> {
+        // What is to be sent upstream may still wait in `up`; `kept` may be needed again: a text of its own.
+        let mut text = Vec::with_capacity(512);
+        text::of_response(&mut text, &answer.head)?;
+        let lengthless = !answer.head.headers.contains_key(http::header::CONTENT_LENGTH);
+        let bodiless = self.kind == RequestKind::Head || matches!(answer.head.status.as_u16(), ..200 | 204 | 304);
+        if answer.rest == Rest::Nothing && lengthless && !bodiless && matches!(self.client.line, Line::Http1(_)) {
+            text.extend_from_slice(b"content-length: 0\r\n");
+        }
+        text.extend_from_slice(b"\r\n");
+        self.way.answer.clear();
+        self.way.answer.put(&text);
+        self.way.response.restart();
+        match weir_wire::parse_response(&text, &self.response_limits, self.kind, &mut self.way.response)? {
+            Parsed::Complete => Ok(()),
+            Parsed::Partial => Err(weir_wire::Malformed::StatusLine),
+        }
+    }
+
     /// The upstream ended the connection. On a reused one that had ended before our first bytes came, they cannot
     /// have been read: the kernel says so with EPIPE (a FIN before the RST that answered us).
     fn closed(&mut self, link: &Link, why: Option<&io::Error>) -> Ended {
@@ -183,13 +232,17 @@ impl Exchange<'_> {
         let consumed = response.len;
         self.way.answer.consume(consumed);
         self.way.response.restart();
+        if let Line::Http2(stream) = &mut self.client.line {
+            stream.interim(&self.way.down);
+            return self.way.down.clear();
+        }
         self.poll_interim(cx);
     }
 
     /// Sends what is left of interim responses; what the client does not take now goes before the final one.
     fn poll_interim(&mut self, cx: &mut Context<'_>) {
         while !self.way.down.is_empty() {
-            match Pin::new(&mut self.client.stream).poll_write(cx, &self.way.down) {
+            match self.client.line.poll_write(&self.way.down, Last::No, cx) {
                 Poll::Ready(Ok(count)) if count > 0 => drop(self.way.down.drain(..count)),
                 // A client that is gone is noticed by the reading half.
                 _ => return,
@@ -197,18 +250,9 @@ impl Exchange<'_> {
         }
     }
 
-    /// Ready when the client ended the connection. What it sends ahead is kept within a bound.
+    /// Ready when the client is gone.
     pub(crate) fn poll_client_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if self.client.stream.poll_read_ready(cx).is_pending() {
-                return Poll::Pending;
-            }
-            match self.rest.poll_fill(&mut self.client.stream, PIPELINED, cx) {
-                Poll::Ready(Ok(Read::Some)) => {}
-                Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(()),
-            }
-        }
+        self.client.poll_gone(self.rest, cx)
     }
 
     fn poll_deadline(&mut self, limits: &Limits, cx: &mut Context<'_>) -> Poll<Ended> {
@@ -276,13 +320,21 @@ impl Exchange<'_> {
     }
 }
 
-/// Appends a reply and sends all of `down`.
+/// Sends a reply of our own: all of `down`, head and body.
 pub(crate) async fn flush(client: &mut Client, down: &[u8]) -> io::Result<()> {
     let mut sent = 0;
+    if let Line::Http2(stream) = &mut client.line {
+        sent = text::head_length(down);
+        stream.begin(&down[..sent]);
+        if sent == down.len() {
+            stream.end_says_it();
+            return stream.finish(None);
+        }
+    }
     let mut until = None;
     poll_fn(|cx| {
         while sent < down.len() {
-            match Pin::new(&mut client.stream).poll_write(cx, &down[sent..]) {
+            match client.line.poll_write(&down[sent..], Last::Yes, cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(count)) => sent += count,
                 Poll::Ready(Err(why)) => return Poll::Ready(Err(why)),

@@ -6,9 +6,8 @@
 //! ```
 //! Does not: decide (`weir_policy::filter` does) or write an answer (`answer` does).
 
-use super::exchange::PIPELINED;
 use super::inquiry::Inquiry;
-use crate::buffer::{Buf, Read};
+use crate::buffer::Buf;
 use crate::http::serve::Client;
 use crate::mesh::Live;
 use crate::worker::Worker;
@@ -16,7 +15,7 @@ use parking_lot::Mutex;
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use weir_policy::cors;
 use weir_policy::filter::{Answer, Buckets, Passage, Step, Told, View};
 use weir_policy::flag::Flags;
@@ -127,25 +126,12 @@ enum Pause {
 /// Waits for `until`. What the client sends meanwhile is kept within a bound.
 async fn pause(worker: &Worker, client: &mut Client, rest: &mut Buf, until: Time) -> Pause {
     poll_fn(|cx| {
-        if poll_gone(client, rest, cx).is_ready() {
+        if client.poll_gone(rest, cx).is_ready() {
             return Poll::Ready(Pause::Gone);
         }
         client.alarm.poll(&worker.mesh.clock, until, cx).map(|()| Pause::Over)
     })
     .await
-}
-
-fn poll_gone(client: &mut Client, rest: &mut Buf, cx: &mut Context<'_>) -> Poll<()> {
-    loop {
-        if client.stream.poll_read_ready(cx).is_pending() {
-            return Poll::Pending;
-        }
-        match rest.poll_fill(&mut client.stream, PIPELINED, cx) {
-            Poll::Ready(Ok(Read::Some)) => {}
-            Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(()),
-        }
-    }
 }
 
 /// Appends the fields that filters add to an answer: CORS and `x-ratelimit-*`.

@@ -17,17 +17,18 @@ use super::headers::{self, Ask, Delivery, Persistence, Tell};
 use super::inquiry::{Fields, Inquiry, door_port, parts, persistence, skip, table};
 use super::relay::{Relay, Relayed};
 use super::terms::Terms;
-use super::upload::{Keep, Trailers, Upload};
+use super::upload::{Coding, Keep, Trailers, Upload};
 use crate::buffer::{Scratch, Way};
 use crate::http::serve::Client;
 use crate::mesh::{Door, Live};
 use crate::record::{Asked, Record, sent_request_id};
-use crate::upstream::pool::{self, Link};
+use crate::upstream::lane::Lane;
 use crate::worker::Worker;
 use std::rc::Rc;
 use std::sync::Arc;
 use weir_observe::Limit;
 use weir_policy::call::Call;
+use weir_policy::connection::Speaks;
 use weir_policy::drive::{Verdict, drive};
 use weir_policy::filter::{Chain, Passage};
 use weir_policy::flag::Flags;
@@ -39,7 +40,7 @@ use weir_policy::retry::{self, Idempotency, NonIdempotent};
 use weir_policy::route::{Action, Destination, Facts, Found, Rewrite, Route, Target};
 use weir_policy::time::Time;
 use weir_policy::{path, route};
-use weir_wire::{Body, Framing, Hops, Name, RequestHead, RequestKind, Target as Form, Version};
+use weir_wire::{Framing, Hops, Name, RequestHead, RequestKind, Target as Form, Version};
 
 /// No limit was exceeded that marks requests.
 static NO_EDITS: route::Edits = route::Edits { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
@@ -209,12 +210,17 @@ async fn send(
     let (cell, upstream) = (&live.cells[index.0 as usize], live.plan.upstream(index));
     let settings = &live.plan.settings;
     let hops = Hops::of(request, buf);
-    let trailers = if settings.compatibility == Compatibility::Istio { Trailers::Drop } else { Trailers::Pass };
+    let speaks = speaks(upstream, request.version);
+    let framed = speaks == Version::Http2 && request.version == Version::Http2;
+    let dropped = settings.compatibility == Compatibility::Istio && !framed;
+    let trailers = if dropped { Trailers::Drop } else { Trailers::Pass };
     let idempotency = idempotency(request, buf);
     let protocol = Protocol::of(request, buf);
     let terms = Terms::of(destination, request, buf, live, client);
     let keep = keep(terms.retry.as_deref(), idempotency, protocol);
-    let upload = Upload::new(worker, request.framing, keep, trailers, admitted);
+    let chunked = request.framing == Framing::Chunked && speaks != Version::Http2;
+    let coding = if chunked { Coding::Chunked } else { Coding::Plain };
+    let upload = Upload::new(worker, request.framing, coding, keep, trailers, admitted);
     way.kept.clear();
     way.down.clear();
     let kind = if facts.method == b"HEAD" { RequestKind::Head } else { RequestKind::Other };
@@ -260,8 +266,17 @@ async fn send(
         reading: pace,
     };
     let mut guard = Guard { call: Some(call), worker, cell };
-    let mut carrier =
-        Carrier { exchange, cell, upstream, ask, connected: Connected::No, protocol, retry: terms.retry, last: None };
+    let mut carrier = Carrier {
+        exchange,
+        cell,
+        upstream,
+        ask,
+        connected: Connected::No,
+        protocol,
+        speaks,
+        retry: terms.retry,
+        last: None,
+    };
     let verdict = match guard.call.as_mut() {
         Some(call) => drive(call, &mut carrier).await,
         None => Verdict::Refused(Refusal::Closed),
@@ -274,13 +289,13 @@ async fn send(
     let Carrier { mut exchange, .. } = carrier;
     let asked = Asked { request, buf, request_id };
     match verdict {
-        Verdict::Answer(link) => {
+        Verdict::Answer(lane) => {
             let edits = [&route.headers.response, &destination.headers.response];
             let deadline = guard.call.as_ref().and_then(Call::deadline);
             let (cookie, origin) = (hashed.cookie.as_deref(), Origin { request, buf });
             let version = request.version;
             let way = Down { persistence, trailers, edits, cookie, deadline, version, passage: &passage, origin };
-            let next = relay(&mut exchange, link, &mut record, upstream, &way, live).await;
+            let next = relay(&mut exchange, lane, &mut record, upstream, &way, live).await;
             if record.details == UPSTREAM_CUT {
                 guard.cut();
             }
@@ -302,6 +317,14 @@ async fn send(
             refuse_now(worker, client, way, record, &asked, Refused { why, late: terms.late, persistence, unread })
                 .await
         }
+    }
+}
+
+/// What the upstream is spoken to in.
+const fn speaks(upstream: &Upstream, client: Version) -> Version {
+    match (upstream.connection.speaks, client) {
+        (Speaks::Http2, _) | (Speaks::AsClient, Version::Http2) => Version::Http2,
+        _ => Version::Http11,
     }
 }
 
@@ -346,7 +369,7 @@ struct Down<'a> {
 /// Passes the answer on; the connection goes back to its pool when both messages were clean.
 async fn relay(
     exchange: &mut Exchange<'_>,
-    mut link: Link,
+    mut lane: Lane,
     record: &mut Record,
     upstream: &Upstream,
     way: &Down<'_>,
@@ -357,6 +380,7 @@ async fn relay(
     let framing = exchange.way.response.framing;
     let delivery = match (framing, way.version) {
         (Framing::None, _) => Delivery::Empty,
+        (_, Version::Http2) => Delivery::Frames,
         (Framing::Length(_), _) => Delivery::Length,
         (_, Version::Http11) => Delivery::Chunked,
         (_, Version::Http10) => Delivery::UntilClose,
@@ -382,23 +406,21 @@ async fn relay(
         headers::incoming(down, response, answer.unread(), &hops, &tell);
         answer.consume(response.len);
     }
+    exchange.client.line.begin(&mut exchange.way.down);
     exchange.upload.forget(&mut exchange.way.kept);
-    let mut relay = Relay::new(exchange, Body::new(framing), delivery, way.trailers, way.deadline);
-    let relayed = relay.run(&mut link).await;
+    let mut relay = Relay::new(exchange, lane.body(framing), delivery, way.trailers, way.deadline);
+    let relayed = relay.run(&mut lane).await;
     record.sent = relay.bytes;
     let uploaded = exchange.upload.is_complete() && exchange.sent == exchange.way.up.len() && !exchange.deaf;
     let clean = relayed == Relayed::Complete && uploaded;
     if clean && framing != Framing::UntilClose && exchange.way.response.keeps_alive() && exchange.way.answer.is_empty()
     {
-        pool::give_back(worker, link, &upstream.connection);
+        lane.give_back(worker, &upstream.connection);
     } else {
-        pool::close(worker, link);
+        lane.close(worker);
     }
     note_end(worker, record, relayed);
-    if relayed == Relayed::SlowReader {
-        // A reset: what it has not read must not stay in the kernel's buffers for minutes.
-        let _ = socket2::SockRef::from(&exchange.client.stream).set_linger(Some(std::time::Duration::ZERO));
-    }
+    exchange.client.line.after(relayed);
     match (relayed, persistence) {
         (Relayed::Complete, _) if !exchange.upload.is_complete() => Next::Linger,
         (Relayed::Complete, Persistence::Keep | Persistence::KeepOld) => Next::Request,

@@ -31,7 +31,7 @@ impl Hashed {
 
 /// The same for all requests of one connection, as Envoy makes it: pipelined ones get the same cookie.
 fn value(client: &Client) -> String {
-    let own = client.stream.local_addr().map(|own| own.to_string()).unwrap_or_default();
+    let own = client.line.own_address().map(|own| own.to_string()).unwrap_or_default();
     let both = format!("{}{own}", client.peer);
     format!("{:016x}", key::of_text(both.as_bytes()))
 }

@@ -133,6 +133,8 @@ pub(crate) enum Delivery {
     /// As long as its `content-length` says.
     Length,
     Chunked,
+    /// As DATA of HTTP/2, until the stream's end.
+    Frames,
     /// To an HTTP/1.0 client: until the end of the connection.
     UntilClose,
 }
@@ -172,7 +174,7 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
         let stays = match field.id {
             Name::Server => tell.compatibility == Compatibility::Weir,
             Name::XEnvoyUpstreamServiceTime | Name::XWeir => false,
-            Name::ContentLength => matches!(tell.delivery, Delivery::Length | Delivery::Empty),
+            Name::ContentLength => matches!(tell.delivery, Delivery::Length | Delivery::Empty | Delivery::Frames),
             Name::Date => {
                 dated = true;
                 true

@@ -84,7 +84,7 @@ pub(crate) fn door_port(door: Door, authority: &[u8]) -> u16 {
 pub(crate) fn persistence(worker: &Worker, request: &RequestHead) -> Persistence {
     match request.version {
         _ if worker.mesh.is_leaving() || request.connection.close => Persistence::Close,
-        Version::Http11 => Persistence::Keep,
+        Version::Http11 | Version::Http2 => Persistence::Keep,
         Version::Http10 if request.connection.keep_alive => Persistence::KeepOld,
         Version::Http10 => Persistence::Close,
     }

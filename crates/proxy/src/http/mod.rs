@@ -1,4 +1,4 @@
-//! HTTP/1.1: one client connection, one request, its two halves.
+//! One client connection, one request, its two halves; HTTP/1.1, and in `http2` where frames become the same.
 
 pub(crate) mod answer;
 pub(crate) mod carrier;
@@ -7,7 +7,9 @@ pub(crate) mod filters;
 pub(crate) mod forward;
 mod hash;
 pub(crate) mod headers;
+pub(crate) mod http2;
 pub(crate) mod inquiry;
+pub(crate) mod line;
 pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod serve;

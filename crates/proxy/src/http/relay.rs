@@ -9,14 +9,15 @@
 
 use super::exchange::Exchange;
 use super::headers::Delivery;
+use super::http2::stream::Last;
+use super::http2::text;
 use super::upload::Trailers;
 use crate::buffer::Read;
 use crate::http::serve::Client;
-use crate::upstream::pool::Link;
+use crate::upstream::lane::Lane;
+use http::HeaderMap;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::AsyncWrite;
 use weir_policy::pace::Pace;
 use weir_policy::time::Time;
 use weir_wire::{Body, Step, write};
@@ -52,6 +53,8 @@ pub(crate) struct Relay<'x, 'a> {
     down_sent: usize,
     /// Bytes at the front of `way.answer` that go to the client as they are.
     straight: usize,
+    /// What follows the body, to a client that reads frames.
+    tail: Option<HeaderMap>,
     /// Bytes of the body.
     pub(crate) bytes: u64,
     deadline: Option<Time>,
@@ -66,25 +69,25 @@ impl<'x, 'a> Relay<'x, 'a> {
         trailers: Trailers,
         deadline: Option<Time>,
     ) -> Self {
-        Self { exchange, body, delivery, trailers, down_sent: 0, straight: 0, bytes: 0, deadline }
+        Self { exchange, body, delivery, trailers, down_sent: 0, straight: 0, tail: None, bytes: 0, deadline }
     }
 
-    pub(crate) async fn run(&mut self, link: &mut Link) -> Relayed {
-        poll_fn(|cx| self.poll(link, cx)).await
+    pub(crate) async fn run(&mut self, lane: &mut Lane) -> Relayed {
+        poll_fn(|cx| self.poll(lane, cx)).await
     }
 
-    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Relayed> {
+    fn poll(&mut self, lane: &mut Lane, cx: &mut Context<'_>) -> Poll<Relayed> {
         if !self.exchange.upload.is_complete() {
             // A client that leaves in the middle of its upload is seen here; a broken upload stops, the answer goes on.
-            match self.exchange.poll_send(link, cx) {
+            match self.exchange.poll_send(lane, cx) {
                 Poll::Ready(Err(super::upload::Broken::Gone)) => return Poll::Ready(Relayed::ClientGone),
                 Poll::Ready(Err(super::upload::Broken::Malformed)) => self.exchange.deaf = true,
                 _ => {}
             }
         } else if self.exchange.sent < self.exchange.way.up.len() {
-            let _ = self.exchange.poll_send(link, cx);
+            let _ = self.exchange.poll_send(lane, cx);
         }
-        if let Poll::Ready(ended) = self.poll_down(link, cx) {
+        if let Poll::Ready(ended) = self.poll_down(lane, cx) {
             return Poll::Ready(ended);
         }
         if self.exchange.upload.is_complete() && self.exchange.poll_client_gone(cx).is_ready() {
@@ -93,16 +96,22 @@ impl<'x, 'a> Relay<'x, 'a> {
         self.poll_time(cx)
     }
 
-    fn poll_down(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Relayed> {
+    fn poll_down(&mut self, lane: &mut Lane, cx: &mut Context<'_>) -> Poll<Relayed> {
         loop {
             self.decode_what_fits();
+            if lane.is_ended() && self.straight == self.exchange.way.answer.unread().len() {
+                // It cannot be cut short: the stream's end is the body's.
+                let _ = self.body.at_eof();
+                self.end_chunks(&[]);
+            }
             match self.poll_write(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(())) => return Poll::Ready(Relayed::ClientGone),
                 Poll::Pending => return Poll::Pending,
             }
             if self.body.is_done() {
-                return Poll::Ready(Relayed::Complete);
+                let finished = self.exchange.client.line.finish(self.tail.take());
+                return Poll::Ready(if finished.is_ok() { Relayed::Complete } else { Relayed::ClientGone });
             }
             if self.straight > 0 || self.down_sent < self.exchange.way.down.len() {
                 continue;
@@ -115,9 +124,9 @@ impl<'x, 'a> Relay<'x, 'a> {
                 Decoded::Bad => return Poll::Ready(Relayed::UpstreamCut),
             }
             self.exchange.way.answer.enlarge();
-            match self.exchange.way.answer.poll_fill(&mut link.stream, 64 * 1024, cx) {
+            match lane.poll_fill(&mut self.exchange.way.answer, 64 * 1024, cx) {
                 Poll::Ready(Ok(Read::Some)) => self.exchange.stir(),
-                Poll::Ready(Ok(Read::End)) if self.body.at_eof().is_ok() => self.end_chunks(&[]),
+                Poll::Ready(Ok(Read::End)) if self.body.at_eof().is_ok() => self.end(lane),
                 Poll::Ready(_) => return Poll::Ready(Relayed::UpstreamCut),
                 Poll::Pending => return Poll::Pending,
             }
@@ -170,8 +179,32 @@ impl<'x, 'a> Relay<'x, 'a> {
         }
     }
 
+    /// The upstream's stream, or connection, is over.
+    fn end(&mut self, lane: &mut Lane) {
+        let trailers = match lane {
+            Lane::Own(_) => None,
+            Lane::Shared(ride) => ride.take_trailers(),
+        };
+        let Some(trailers) = trailers.filter(|_| self.trailers == Trailers::Pass) else { return self.end_chunks(&[]) };
+        if self.delivery == Delivery::Frames {
+            self.tail = Some(trailers);
+            return;
+        }
+        let mut block = Vec::new();
+        if text::of_trailers(&mut block, &trailers).is_err() {
+            block.clear();
+        }
+        self.end_chunks(&block);
+    }
+
     /// The body is over: says so to a client that reads chunks.
     fn end_chunks(&mut self, trailers: &[u8]) {
+        if self.delivery == Delivery::Frames && self.trailers == Trailers::Pass && !trailers.is_empty() {
+            let mut allowed = Vec::new();
+            if write::trailers(&mut allowed, trailers).is_ok() {
+                self.tail = Some(text::to_fields(&allowed)).filter(|tail| !tail.is_empty());
+            }
+        }
         if self.delivery != Delivery::Chunked {
             return;
         }
@@ -184,11 +217,17 @@ impl<'x, 'a> Relay<'x, 'a> {
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
         let Exchange { way, client, reading, .. } = &mut *self.exchange;
+        let ends = self.body.is_done() && self.tail.is_none();
+        if !self.body.is_done() {
+            client.line.start().map_err(drop)?;
+        }
         while self.down_sent < way.down.len() {
-            self.down_sent += ready!(poll_give(client, reading, &way.down[self.down_sent..], cx))?;
+            let last = if ends && self.straight == 0 { Last::Yes } else { Last::No };
+            self.down_sent += ready!(poll_give(client, reading, &way.down[self.down_sent..], last, cx))?;
         }
         while self.straight > 0 {
-            let count = ready!(poll_give(client, reading, &way.answer.unread()[..self.straight], cx))?;
+            let last = if ends { Last::Yes } else { Last::No };
+            let count = ready!(poll_give(client, reading, &way.answer.unread()[..self.straight], last, cx))?;
             way.answer.consume(count);
             self.straight -= count;
         }
@@ -213,10 +252,11 @@ fn poll_give(
     client: &mut Client,
     reading: &mut Option<Pace>,
     bytes: &[u8],
+    last: Last,
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, ()>> {
     let clock = client.clock;
-    match (Pin::new(&mut client.stream).poll_write(cx, bytes), reading) {
+    match (client.line.poll_write(bytes, last, cx), reading) {
         (Poll::Ready(Ok(count)), reading) if count > 0 => {
             if let Some(pace) = reading {
                 pace.moved(count as u64, || clock.now());

@@ -6,11 +6,13 @@
 //!    └───────────────────┴──── give the scratch back ◄────────────────┘
 //! ```
 //! An idle connection holds its socket and little else: what a request needs is boxed only while it runs.
+//! A connection that begins with the preface of HTTP/2 is given to `http2::serve`.
 //! A panic in a request ends that connection and no other. Does not: route or answer (`forward` does).
 
 use super::filters::Own;
 use super::forward::{self, Next};
-use super::reply;
+use super::line::Line;
+use super::{http2, reply};
 use crate::alarm::Alarm;
 use crate::buffer::{Buf, Read, Scratch};
 use crate::clock::Clock;
@@ -22,82 +24,97 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use weir_policy::time::Time;
 use weir_wire::{Limits, Malformed, Parsed};
 
-/// A client connection.
+/// A client: its connection, or one stream of it.
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) line: Line,
     pub(crate) peer: SocketAddr,
     pub(crate) door: Door,
     pub(crate) alarm: Alarm,
     pub(crate) clock: Clock,
     /// When it came, until its first head is read: the first head's time counts from there.
-    opened: Option<Time>,
-    pub(crate) own: Own,
+    pub(crate) opened: Option<Time>,
+    pub(crate) own: Rc<Own>,
 }
 
 /// How a stretch of activity ended.
 enum After {
     Idle,
     Close,
-    /// A request's code panicked.
-    Panicked,
+    /// It speaks HTTP/2.
+    Http2,
 }
 
 /// Serves a client until either side ends the connection.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, peer: SocketAddr, door: Door) {
     let mut client = Client {
-        stream,
+        line: Line::Http1(stream),
         peer,
         door,
         alarm: Alarm::default(),
         clock: worker.mesh.clock,
         opened: Some(worker.now()),
-        own: Own::default(),
+        own: Rc::default(),
     };
+    let mut turn = Turn::First;
     loop {
         let since = worker.now();
-        let fresh = client.opened.is_some() && head_limits(&worker, &client).1.is_some();
+        let fresh = client.opened.is_some() && head_deadline(&worker, &client).is_some();
         worker.mark(place.key, if fresh { Activity::Fresh { since } } else { Activity::Idle { since } });
-        if poll_fn(|cx| client.stream.poll_read_ready(cx)).await.is_err() {
+        if poll_fn(|cx| client.poll_readable(cx)).await.is_err() {
             return;
         }
         worker.mark(place.key, Activity::Busy);
         let mut scratch = worker.buffers.lend();
-        let after = guarded(Box::pin(busy(&worker, &mut client, &mut scratch))).await;
+        let after = guarded(Box::pin(busy(&worker, &mut client, &mut scratch, &mut turn))).await;
         match after {
-            After::Idle => worker.buffers.give_back(scratch),
-            After::Close => return worker.buffers.give_back(scratch),
+            Some(After::Idle) => worker.buffers.give_back(scratch),
+            Some(After::Close) => return worker.buffers.give_back(scratch),
+            Some(After::Http2) => {
+                let first = std::mem::take(&mut scratch.head);
+                worker.buffers.give_back(scratch);
+                let Line::Http1(stream) = client.line else { return };
+                return http2::serve::serve(worker, place, stream, peer, door, first).await;
+            }
             // What a panic left behind in the scratch is not to be trusted.
-            After::Panicked => return worker.mesh.registry.panicked(),
+            None => return worker.mesh.registry.panicked(),
         }
     }
 }
 
-/// Runs a request's future so that a panic in it is an answer.
-async fn guarded<F: Future<Output = After>>(mut request: Pin<Box<F>>) -> After {
+/// Only the first bytes of a connection can say that it speaks HTTP/2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    First,
+    Later,
+}
+
+/// Runs a request's future; `None` when it panicked.
+pub(crate) async fn guarded<F: Future>(mut request: Pin<Box<F>>) -> Option<F::Output> {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| request.as_mut().poll(cx))) {
-        Ok(poll) => poll,
-        Err(_) => Poll::Ready(After::Panicked),
+        Ok(poll) => poll.map(Some),
+        Err(_) => Poll::Ready(None),
     })
     .await
 }
 
-async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -> After {
+async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, turn: &mut Turn) -> After {
     loop {
         scratch.head.clear();
         std::mem::swap(&mut scratch.head, &mut scratch.rest);
-        match read_head(worker, client, scratch).await {
+        match read_head(worker, client, scratch, *turn).await {
+            Arrived::Http2 => return After::Http2,
             Arrived::Head if is_ambiguous_at_the_edge(client, scratch) => {
                 worker.mesh.registry.malformed("underscore");
                 reply::malformed(worker, client, scratch, 400).await;
                 linger(client, &mut scratch.rest).await;
                 return After::Close;
             }
-            Arrived::Head => {}
+            Arrived::Head => *turn = Turn::Later,
             Arrived::Nothing => return After::Idle,
             Arrived::End => return After::Close,
             Arrived::TooSlow => {
@@ -129,7 +146,7 @@ async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -
 }
 
 /// `a_b` and `a-b` are one name to many servers behind us: who names one must not be able to mean the other.
-fn is_ambiguous_at_the_edge(client: &Client, scratch: &Scratch) -> bool {
+pub(crate) fn is_ambiguous_at_the_edge(client: &Client, scratch: &Scratch) -> bool {
     let buf = scratch.head.unread();
     matches!(client.door, Door::Gateway { .. })
         && scratch.request.fields.iter().any(|field| field.name.of(buf).contains(&b'_'))
@@ -137,6 +154,8 @@ fn is_ambiguous_at_the_edge(client: &Client, scratch: &Scratch) -> bool {
 
 enum Arrived {
     Head,
+    /// The beginning of an HTTP/2 preface.
+    Http2,
     /// No byte of a next request is here yet.
     Nothing,
     /// The client has ended the connection.
@@ -146,14 +165,18 @@ enum Arrived {
 }
 
 /// Reads until a request head is complete; behind it, what came along is moved to `rest`.
-async fn read_head(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -> Arrived {
-    let (limits, deadline) = head_limits(worker, client);
-    let Client { stream, alarm, opened, .. } = client;
+async fn read_head(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, turn: Turn) -> Arrived {
+    let (limits, deadline) = (head_limits(worker), head_deadline(worker, client));
+    let Client { line: Line::Http1(stream), alarm, opened, .. } = client else { return Arrived::End };
     let Scratch { head, rest, request, .. } = scratch;
     request.restart();
     let mut begun: Option<Time> = opened.take().or_else(|| (!head.is_empty()).then(|| worker.now()));
     poll_fn(|cx| {
         loop {
+            // `PRI ` is no method of HTTP/1.1, and nothing shorter of it is a whole request line.
+            if turn == Turn::First && head.unread().starts_with(PREFACE_BEGINS) {
+                return Poll::Ready(Arrived::Http2);
+            }
             if !head.is_empty() {
                 match weir_wire::parse_request(head.unread(), &limits, request) {
                     Ok(Parsed::Complete) => {
@@ -182,14 +205,22 @@ async fn read_head(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scrat
     .await
 }
 
-/// The bounds of a request head, and how long it may take: on Gateway listeners only, and not as Istio.
-fn head_limits(worker: &Worker, client: &Client) -> (Limits, Option<std::time::Duration>) {
+/// What an HTTP/2 connection begins with, as far as it takes to tell.
+const PREFACE_BEGINS: &[u8] = b"PRI ";
+
+/// The bounds of a request head.
+pub(crate) fn head_limits(worker: &Worker) -> Limits {
+    let limits = &worker.live().plan.settings.limits;
+    Limits { head: limits.request_head as usize, fields: limits.headers as usize }
+}
+
+/// How long a request head may take: on Gateway listeners only, and not as Istio.
+fn head_deadline(worker: &Worker, client: &Client) -> Option<std::time::Duration> {
     use weir_policy::plan::Compatibility;
     let live = worker.live();
     let settings = &live.plan.settings;
-    let limits = Limits { head: settings.limits.request_head as usize, fields: settings.limits.headers as usize };
     let timed = matches!(client.door, Door::Gateway { .. }) && settings.compatibility == Compatibility::Weir;
-    (limits, timed.then_some(settings.limits.head_timeout))
+    timed.then_some(settings.limits.head_timeout)
 }
 
 /// How much and how long is read from a client that is still sending what nobody wants.
@@ -199,14 +230,15 @@ const LINGER_TIME: std::time::Duration = std::time::Duration::from_secs(1);
 /// Ends our half and reads on for a moment, so that the client reads the answer before it sees a reset.
 async fn linger(client: &mut Client, waste: &mut Buf) {
     use tokio::io::AsyncWriteExt;
-    if client.stream.shutdown().await.is_err() {
+    let Line::Http1(stream) = &mut client.line else { return };
+    if stream.shutdown().await.is_err() {
         return;
     }
     let mut seen = 0;
     let drained = poll_fn(|cx| {
         loop {
             waste.clear();
-            match waste.poll_fill(&mut client.stream, 16 * 1024, cx) {
+            match waste.poll_fill(stream, 16 * 1024, cx) {
                 Poll::Ready(Ok(Read::Some)) if seen < LINGER_BYTES => seen += waste.unread().len(),
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
@@ -218,7 +250,35 @@ async fn linger(client: &mut Client, waste: &mut Buf) {
     waste.clear();
 }
 
+/// What a client may send ahead (the next requests) while it waits for an answer.
+const PIPELINED: usize = 16 * 1024;
+
 impl Client {
+    /// Ready when the client ended the connection, or its stream. What it sends ahead is kept within a bound.
+    pub(crate) fn poll_gone(&mut self, rest: &mut Buf, cx: &mut Context<'_>) -> Poll<()> {
+        let stream = match &mut self.line {
+            Line::Http1(stream) => stream,
+            Line::Http2(stream) => return stream.poll_gone(cx),
+        };
+        loop {
+            if stream.poll_read_ready(cx).is_pending() {
+                return Poll::Pending;
+            }
+            match rest.poll_fill(stream, PIPELINED, cx) {
+                Poll::Ready(Ok(Read::Some)) => {}
+                Poll::Ready(Ok(Read::Full)) | Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Read::End) | Err(_)) => return Poll::Ready(()),
+            }
+        }
+    }
+
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match &self.line {
+            Line::Http1(stream) => stream.poll_read_ready(cx),
+            Line::Http2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// What the record of one of its requests starts with.
     pub(crate) fn record(&self, began: Time) -> Record {
         Record::new(self.peer, began)

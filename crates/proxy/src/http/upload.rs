@@ -6,11 +6,13 @@
 //! ```
 //! Does not: write to the upstream (`exchange` does).
 
+use super::http2::stream::{Piece, Stream};
+use super::http2::text;
+use super::line::Line;
 use crate::buffer::{Buf, Read};
 use crate::worker::Worker;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::net::TcpStream;
+use std::task::{Context, Poll, ready};
 use weir_observe::Limit;
 use weir_policy::outcome::Body as Kept;
 use weir_policy::time::Time;
@@ -29,6 +31,14 @@ pub(crate) enum Keep {
     No,
 }
 
+/// How the body goes upstream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Coding {
+    Chunked,
+    /// As it is: its length was said, or frames say it.
+    Plain,
+}
+
 /// Whether trailers are passed on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trailers {
@@ -39,11 +49,11 @@ pub(crate) enum Trailers {
 /// See the module.
 pub(crate) struct Upload {
     body: Body,
-    framing: Framing,
+    coding: Coding,
     keep: Keep,
     trailers: Trailers,
     /// Allowed trailers, encoded: sent again with a retry.
-    tail: Vec<u8>,
+    pub(crate) tail: Vec<u8>,
     /// When all of it had been received.
     pub(crate) received: Option<Time>,
     /// Body bytes received.
@@ -66,13 +76,20 @@ pub(crate) enum Broken {
 }
 
 impl Upload {
-    pub(crate) fn new(worker: &Rc<Worker>, framing: Framing, keep: Keep, trailers: Trailers, now: Time) -> Self {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        framing: Framing,
+        coding: Coding,
+        keep: Keep,
+        trailers: Trailers,
+        now: Time,
+    ) -> Self {
         let live = worker.live();
         let limits = &live.plan.settings.limits;
         let received = matches!(framing, Framing::None | Framing::Length(0)).then_some(now);
         Self {
             body: Body::new(framing),
-            framing,
+            coding,
             keep,
             trailers,
             tail: Vec::new(),
@@ -97,8 +114,8 @@ impl Upload {
 
     /// What a new try sends behind its head: all that was received so far.
     pub(crate) fn replay(&self, kept: &[u8], up: &mut Vec<u8>) {
-        match self.framing {
-            Framing::Chunked => {
+        match self.coding {
+            Coding::Chunked => {
                 if !kept.is_empty() {
                     write::chunk(up, kept);
                 }
@@ -106,19 +123,23 @@ impl Upload {
                     write::last_chunk(up, &self.tail);
                 }
             }
-            _ => up.extend_from_slice(kept),
+            Coding::Plain => up.extend_from_slice(kept),
         }
     }
 
     /// Moves what the client has sent to `up`, as far as `up` may run ahead.
     pub(crate) fn poll_pull(
         &mut self,
-        stream: &mut TcpStream,
+        line: &mut Line,
         rest: &mut Buf,
         up: &mut Vec<u8>,
         kept: &mut Vec<u8>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Broken>> {
+        let stream = match line {
+            Line::Http1(stream) => stream,
+            Line::Http2(stream) => return self.poll_pieces(stream, up, kept, cx),
+        };
         while !self.is_complete() && up.len() < AHEAD {
             if !rest.is_empty() && self.decode(rest, up, kept)? {
                 continue;
@@ -134,6 +155,61 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
+    /// The same of a stream: its frames say where the body ends.
+    fn poll_pieces(
+        &mut self,
+        stream: &mut Stream,
+        up: &mut Vec<u8>,
+        kept: &mut Vec<u8>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        while !self.is_complete() && up.len() < AHEAD {
+            let trailers = match ready!(stream.poll_piece(cx)) {
+                Ok(Piece::Data(data)) => {
+                    self.take(&data, up, kept);
+                    if !stream.is_complete() {
+                        continue;
+                    }
+                    None
+                }
+                Ok(Piece::End(trailers)) => trailers,
+                // Not as long as it said, or not HTTP/2: we reset it. Else the client did.
+                Err(why) if why.is_library() => return Poll::Ready(Err(Broken::Malformed)),
+                Err(_) => return Poll::Ready(Err(Broken::Gone)),
+            };
+            if let (Trailers::Pass, Some(trailers)) = (self.trailers, trailers) {
+                let mut block = Vec::new();
+                let written = text::of_trailers(&mut block, &trailers);
+                written.and_then(|()| write::trailers(&mut self.tail, &block)).map_err(|_| Broken::Malformed)?;
+            }
+            self.end(up);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Upstream has all that was pulled: the client may send more.
+    pub(crate) fn release(line: &mut Line) {
+        if let Line::Http2(stream) = line {
+            stream.release();
+        }
+    }
+
+    fn take(&mut self, data: &[u8], up: &mut Vec<u8>, kept: &mut Vec<u8>) {
+        self.bytes += data.len() as u64;
+        match self.coding {
+            Coding::Chunked => write::chunk(up, data),
+            Coding::Plain => up.extend_from_slice(data),
+        }
+        self.remember(data, kept);
+    }
+
+    fn end(&mut self, up: &mut Vec<u8>) {
+        if self.coding == Coding::Chunked {
+            write::last_chunk(up, &self.tail);
+        }
+        self.received = Some(self.worker.now());
+    }
+
     /// Decodes one step; `false` when more bytes are needed.
     fn decode(&mut self, rest: &mut Buf, up: &mut Vec<u8>, kept: &mut Vec<u8>) -> Result<bool, Broken> {
         let unread = rest.unread();
@@ -141,23 +217,14 @@ impl Upload {
             Step::More => return Ok(false),
             Step::Skip { consumed } => consumed,
             Step::Data { start, end, consumed } => {
-                let data = &unread[start..end];
-                self.bytes += data.len() as u64;
-                match self.framing {
-                    Framing::Chunked => write::chunk(up, data),
-                    _ => up.extend_from_slice(data),
-                }
-                self.remember(data, kept);
+                self.take(&unread[start..end], up, kept);
                 consumed
             }
             Step::End { consumed, trailers } => {
                 if let (Trailers::Pass, Some(block)) = (self.trailers, trailers) {
                     write::trailers(&mut self.tail, block.of(unread)).map_err(|_| Broken::Malformed)?;
                 }
-                if self.framing == Framing::Chunked {
-                    write::last_chunk(up, &self.tail);
-                }
-                self.received = Some(self.worker.now());
+                self.end(up);
                 consumed
             }
         };

@@ -10,6 +10,8 @@
 //! Sockets never move between workers. Does not: decide the ceilings (`weir_policy::inflight`).
 
 use super::connect;
+use super::shared::Shared;
+use super::trunk::Trunk;
 use crate::mesh::Cell;
 use crate::worker::Worker;
 use std::cell::{Cell as StdCell, RefCell};
@@ -71,10 +73,10 @@ impl Drop for Link {
 
 /// One of a worker's connections to an endpoint, open or being dialled; counted as long as this lives.
 #[derive(Debug)]
-struct Open(Rc<StdCell<u32>>);
+pub(super) struct Open(Rc<StdCell<u32>>);
 
 impl Open {
-    fn one_more(count: &Rc<StdCell<u32>>) -> Self {
+    pub(super) fn one_more(count: &Rc<StdCell<u32>>) -> Self {
         count.set(count.get() + 1);
         Self(Rc::clone(count))
     }
@@ -113,6 +115,8 @@ struct Endpoint {
     idle: Vec<Link>,
     /// Connections of this worker, idle or not.
     open: Rc<StdCell<u32>>,
+    /// Those of them that speak HTTP/2.
+    shared: Rc<Shared>,
     in_line: VecDeque<oneshot::Sender<Link>>,
 }
 
@@ -124,6 +128,13 @@ pub(crate) struct Local {
     pub(crate) cursor: u64,
     /// By endpoint number.
     endpoints: Vec<Option<Endpoint>>,
+}
+
+/// Connections that are to be dropped where no lock is held.
+#[derive(Default)]
+pub(crate) struct Swept {
+    links: Vec<Link>,
+    trunks: Vec<Rc<Trunk>>,
 }
 
 /// All pools of a worker, by cell number.
@@ -153,15 +164,16 @@ impl Pools {
     }
 
     /// Takes out idle connections that are too old or that the peer has ended; the caller drops them.
-    pub(crate) fn sweep(&self, now: Time) -> Vec<Link> {
-        let mut swept = Vec::new();
+    pub(crate) fn sweep(&self, now: Time) -> Swept {
+        let mut swept = Swept::default();
         for local in self.locals.borrow_mut().iter_mut().flatten() {
             let rules = Arc::clone(local.cell.cluster.lock().rules());
             for endpoint in local.endpoints.iter_mut().flatten() {
                 let old = endpoint
                     .idle
                     .extract_if(.., |link| !link.is_fresh_enough(&rules.connection, now) || !link.is_quiet());
-                swept.extend(old);
+                swept.links.extend(old);
+                swept.trunks.extend(endpoint.shared.sweep(&rules.connection, now));
                 if endpoint.open.get() == 0 {
                     // Nothing is left to wait for; a dropped sender makes its receiver dial.
                     endpoint.in_line.clear();
@@ -169,6 +181,16 @@ impl Pools {
             }
         }
         swept
+    }
+
+    /// The HTTP/2 connections to an endpoint.
+    pub(super) fn shared(&self, cell: &Arc<Cell>, endpoint: EndpointId, address: SocketAddr) -> Rc<Shared> {
+        let (shared, stale) = self.with(cell, |local| {
+            let (place, stale) = local.endpoint(endpoint, address);
+            (Rc::clone(&place.shared), stale)
+        });
+        drop(stale);
+        shared
     }
 
     /// Takes every idle connection out.
@@ -186,7 +208,11 @@ impl Local {
         let slot = &mut self.endpoints[index];
         // The number may have been given to another address by a reload.
         let stale = slot.take_if(|endpoint| endpoint.address != address);
-        let fresh = || Endpoint { address, idle: Vec::new(), open: Rc::default(), in_line: VecDeque::new() };
+        let fresh = || {
+            let open = Rc::default();
+            let shared = Shared::new(&open);
+            Endpoint { address, idle: Vec::new(), open, shared, in_line: VecDeque::new() }
+        };
         (slot.get_or_insert_with(fresh), stale)
     }
 }

@@ -46,6 +46,7 @@ fn reply(word: &str) -> Result<Option<Reply>, String> {
         "connect-timeout" => connect(ConnectFailure::TimedOut),
         "closed" => Reply::of(Ended::Closed, Reached::Whole),
         "reset" => Reply::of(Ended::Reset, Reached::Whole),
+        "refused-stream" => Reply::of(Ended::RefusedStream, Reached::Nothing),
         "protocol" => Reply::of(Ended::Protocol, Reached::Whole),
         "overflow" => Reply::of(Ended::Overflow, Reached::Nothing),
         "idle" => Reply::of(Ended::Idle, Reached::Whole),
