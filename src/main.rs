@@ -15,8 +15,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// 0: fine. 1: problems were found. 2: could not run, and will not until something is changed. 3: could not run now
-/// (a port is in use, say). 4: requests were cut at `--drain-timeout`. 128 + n: ended by signal n.
+/// 0: fine. 1: problems were found. 2: could not run. 4: requests were cut at `--drain-timeout`. 128 + n: ended by
+/// signal n.
 fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Run(run) => cmd::run::run(run),
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(why) => {
             eprintln!("weir: {why:#}");
-            ExitCode::from(if why.is::<cmd::run::NotNow>() { 3 } else { 2 })
+            ExitCode::from(2)
         }
     }
 }

@@ -16,7 +16,6 @@ use crate::{machine, supervisor};
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
-use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -44,18 +43,6 @@ impl DataPlane for Plane {
         self.0.ready()
     }
 }
-
-/// Something that may be otherwise a moment later (a port in use, say): a supervisor may try again.
-#[derive(Debug)]
-pub(crate) struct NotNow(String);
-
-impl fmt::Display for NotNow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NotNow {}
 
 /// What is served from the start.
 struct Beginning {
@@ -94,7 +81,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         name_servers: args.name_servers.clone(),
         ceilings: machine::ceilings(args.memory_limit),
     };
-    let handle = weir_proxy::start(options, begun.plan, &mut handed).map_err(|why| NotNow(why.to_string()))?;
+    let handle = weir_proxy::start(options, begun.plan, &mut handed)?;
     let addresses: Vec<_> = handle.outbound().into_iter().chain(handle.gateways()).collect();
     let plane = Arc::new(Plane(handle));
     let store = Arc::new(Store::default());
@@ -164,7 +151,7 @@ fn start_admin(
     let Some(address) = args.admin.0 else { return Ok(None) };
     let listener = match handed.take(address).pop() {
         Some(socket) => socket,
-        None => admin::bind(address).map_err(NotNow)?,
+        None => admin::bind(address).map_err(anyhow::Error::msg)?,
     };
     let upgrade = Arc::new(move || {
         let (answer, answered) = channel();
@@ -173,7 +160,7 @@ fn start_admin(
     });
     let shared = Arc::clone(plane) as Arc<dyn DataPlane>;
     let admin = admin::Admin { plane: shared, follower: Arc::clone(follower), upgrade };
-    Ok(Some(admin::start(listener, admin).map_err(NotNow)?))
+    Ok(Some(admin::start(listener, admin).map_err(anyhow::Error::msg)?))
 }
 
 fn forward(mut signals: Signals, events: Sender<Event>) -> std::io::Result<()> {
