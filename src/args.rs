@@ -1,11 +1,15 @@
 //! Every flag once: help, man page and completions fall out of it.
 
+mod inspect;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 use weir_policy::plan::{AccessLog, Compatibility};
+
+pub(crate) use inspect::{Explain, ProxyConfig, Shown, Tap, What};
 
 /// A service mesh's reliability in one binary: Istio's resources in, reliable traffic out.
 #[derive(Parser, Debug)]
@@ -25,6 +29,12 @@ pub(crate) enum Command {
     Check(Check),
     /// JSON Schemas of all kinds, for editors
     Schema(Schema),
+    /// What a request would meet: rule, every policy value and the line it comes from; or what a real one met
+    Explain(Explain),
+    /// Watch the requests of a running weir as they end
+    Tap(Tap),
+    /// What a running weir believes: listeners, routes, clusters, endpoints
+    ProxyConfig(ProxyConfig),
     /// See what retries and timeouts do: sample services, a mesh in front, injected failures; needs no files
     Demo(Demo),
 }
@@ -77,6 +87,9 @@ pub(crate) struct Run {
     /// The access log on stdout [default: the Mesh's, else json]
     #[arg(long, value_enum)]
     pub(crate) access_log: Option<LogFormat>,
+    /// Of how many requests that nothing happened to a record is kept for `weir explain --request`
+    #[arg(long, default_value = "1%", value_name = "PERCENT")]
+    pub(crate) record_sample: inspect::Percent,
     #[command(flatten)]
     pub(crate) documents: Documents,
 }

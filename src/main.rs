@@ -4,6 +4,7 @@ mod args;
 mod cmd;
 mod handover;
 mod lifecycle;
+mod local;
 mod machine;
 mod supervisor;
 
@@ -23,6 +24,9 @@ fn main() -> ExitCode {
         Command::Check(check) => cmd::check::check(&check),
         Command::Schema(schema) => cmd::schema::schema(&schema),
         Command::Upgrade(upgrade) => cmd::upgrade::upgrade(&upgrade),
+        Command::Explain(explain) => cmd::explain::explain(&explain),
+        Command::Tap(tap) => cmd::tap::tap(&tap),
+        Command::ProxyConfig(what) => cmd::proxy_config::proxy_config(&what),
         Command::Demo(demo) => cmd::demo::demo(&demo),
     };
     match outcome {

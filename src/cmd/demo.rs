@@ -45,6 +45,7 @@ pub(crate) fn demo(args: &Demo) -> anyhow::Result<ExitCode> {
         namespace: "default".to_owned(),
         seed: args.seed,
         name_servers: Vec::new(),
+        sample: 10_000,
         ceilings: weir_proxy::Ceilings::default(),
     };
     let handle = weir_proxy::start(options, plan, &mut weir_proxy::Handed::default())?;

@@ -23,7 +23,8 @@ use weir_config::{Bundle, Compiler, Problem, Severity, Text, compile};
 use weir_control::follow::Follower;
 use weir_control::state::State;
 use weir_control::store::{Store, Version, errors, hash};
-use weir_control::{DataPlane, admin, source};
+use weir_control::{DataPlane, EndpointState, Tap, admin, source};
+use weir_policy::decision::{Decision, Filter};
 use weir_policy::plan::Plan;
 use weir_proxy::{Handed, Handle, Options};
 
@@ -41,6 +42,24 @@ impl DataPlane for Plane {
 
     fn ready(&self) -> bool {
         self.0.ready()
+    }
+
+    fn inspect(&self, see: &mut dyn FnMut(&Plan)) {
+        self.0.inspect(see);
+    }
+
+    fn endpoints(&self, cluster: &str) -> Vec<EndpointState> {
+        let states = self.0.endpoints(cluster).into_iter();
+        let same = |weir_proxy::EndpointState { address, active, ejected }| EndpointState { address, active, ejected };
+        states.map(same).collect()
+    }
+
+    fn decisions(&self) -> Vec<Arc<Decision>> {
+        self.0.decisions()
+    }
+
+    fn tap(&self, filter: Filter) -> Option<Tap> {
+        self.0.tap(filter).map(|weir_proxy::Tap { records, dropped }| Tap { records, dropped })
     }
 }
 
@@ -79,13 +98,16 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         namespace: args.documents.namespace.clone(),
         seed: seed(),
         name_servers: args.name_servers.clone(),
+        sample: args.record_sample.parts(),
         ceilings: machine::ceilings(args.memory_limit),
     };
-    let handle = weir_proxy::start(options, begun.plan, &mut handed)?;
+    let version = Version { number: 1, hash: hash(&begun.texts) };
+    let plan = Plan { version: version.to_string().into(), ..begun.plan };
+    let handle = weir_proxy::start(options, plan, &mut handed)?;
     let addresses: Vec<_> = handle.outbound().into_iter().chain(handle.gateways()).collect();
     let plane = Arc::new(Plane(handle));
     let store = Arc::new(Store::default());
-    let version = store.accept(hash(&begun.texts), begun.problems.clone());
+    let version = store.accept(version.hash, begun.problems.clone());
     let shared = Arc::clone(&plane) as Arc<dyn DataPlane>;
     let follower = Follower::new(args.files.clone(), args.documents.options(), shared, store);
     let follower = Arc::new(follower.keeping(state).remembering(begun.compiler));

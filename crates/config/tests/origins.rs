@@ -70,6 +70,10 @@ spec:
         set: { x-a: '1' }
         add: { x-b: '2' }
         remove: [x-c]
+    fault:
+      delay: { fixedDelay: 1s, percentage: { value: 10 } }
+      abort: { httpStatus: 503, percentage: { value: 5 } }
+    corsPolicy: { allowOrigins: [{ exact: '*' }], maxAge: 1m }
     timeout: 5s
     retries:
       attempts: 3
@@ -218,7 +222,7 @@ fn each_value_of_a_mesh_in_which_all_is_written_has_its_place() {
         ["retries.hostSelectionRetryMaxAttempts", "retries.retryIgnorePreviousHosts", "timeout", "route.weight"];
     check(effective::of_destination(&forward(&plan, 3).destinations[0]), &rules[1..]);
     check(effective::of_upstream(&plan.clusters[0]), &[]);
-    assert!(count >= 70, "{count} values");
+    assert!(count >= 73, "{count} values");
 }
 
 #[test]

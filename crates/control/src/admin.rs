@@ -109,6 +109,7 @@ fn router(admin: Admin) -> Router {
         .route("/api/v1/version", get(version))
         .route("/api/v1/reload", post(reload))
         .route("/api/v1/upgrade", post(upgrade))
+        .merge(crate::inspect::routes())
         .layer(middleware::from_fn(guard))
         .with_state(admin)
 }

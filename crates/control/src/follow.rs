@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use weir_config::{Bundle, Compiler, Options, Text};
+use weir_policy::plan::Plan;
 
 /// Quiet for so long, a burst of file events is over.
 const QUIET: Duration = Duration::from_millis(10);
@@ -81,6 +82,8 @@ impl Follower {
         if hash == self.store.status().version.hash {
             return Ok(self.store.same(problems));
         }
+        let number = self.store.status().version.number + 1;
+        let plan = Plan { version: Version { number, hash }.to_string().into(), ..plan };
         match self.plane.commit(plan) {
             Ok(()) => {
                 let version = self.store.accept(hash, problems);

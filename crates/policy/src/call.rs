@@ -24,7 +24,7 @@ use crate::refusal::Refusal;
 use crate::retry::{self, Idempotency, No, Previous};
 use crate::time::Time;
 use crate::timeout;
-use crate::trail::{End, Spent, Then, Trail};
+use crate::trail::{End, Moment, Spent, Then, Trail};
 use crate::wish::Late;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -151,14 +151,9 @@ impl Call {
         &self.trail
     }
 
-    /// The rules that its tries are repeated by.
-    pub const fn retry(&self) -> Option<&Arc<retry::Rules>> {
-        self.retry.as_ref()
-    }
-
-    /// Its time limits.
-    pub const fn timeout(&self) -> &timeout::Rules {
-        &self.timeout
+    /// The same, to be kept.
+    pub fn take_trail(&mut self) -> Trail {
+        std::mem::take(&mut self.trail)
     }
 
     /// The endpoint that a try or an answer is under way with.
@@ -212,6 +207,8 @@ impl Call {
         cluster.tick(now);
         let late = self.late.status();
         cluster.record(endpoint, |rules| outlier::Seen::of(rules, outcome, late), draw.rng, now);
+        let spent = if failed(outcome) { cluster.budget.spent(now) } else { Spent::default() };
+        let moment = Moment { at: now, inflight: cluster.inflight, spent };
         let asked = self.ask(cluster, outcome, now);
         let step = match asked {
             Ok(()) => {
@@ -226,26 +223,21 @@ impl Call {
                 self.settle(cluster, endpoint, outcome, no)
             }
         };
-        self.note(cluster, outcome, asked.err().flatten(), &step, now);
+        self.note(outcome, asked.err().flatten(), &step, moment);
         cluster.check(now);
         step
     }
 
     /// Writes down what followed a try.
-    fn note(&mut self, cluster: &mut Cluster, outcome: &Outcome, no: Option<No>, step: &Step, now: Time) {
-        let failed = match outcome.result {
-            outcome::Result::Response(response) => response.status >= 400,
-            _ => true,
-        };
-        let uncovered = (failed && self.retry.is_some()).then_some(No::Condition);
+    fn note(&mut self, outcome: &Outcome, no: Option<No>, step: &Step, moment: Moment) {
+        let uncovered = (failed(outcome) && self.retry.is_some()).then_some(No::Condition);
         let then = match step {
             Step::Wait(until) => Then::Again(*until),
             Step::Refuse(why) => Then::Refused(*why, no.or(uncovered)),
             Step::Answer | Step::Try(_) => Then::Answer(no.or(uncovered)),
         };
-        let spent = if failed { cluster.budget.spent(now) } else { Spent::default() };
         let Outcome { result, reached, connected, .. } = *outcome;
-        self.trail.end(End { at: now, result, reached, connected, then, inflight: cluster.inflight, spent });
+        self.trail.end(End { moment, result, reached, connected, then });
     }
 
     /// The answer broke off upstream, after its head: the endpoint is to blame. [`Call::ended`] follows.
@@ -398,6 +390,14 @@ impl Call {
             debug_assert!(cluster.inflight.retries > 0, "a retry ended that never began");
             cluster.inflight.retries = cluster.inflight.retries.saturating_sub(1);
         }
+    }
+}
+
+/// Is it one that a person would ask about?
+const fn failed(outcome: &Outcome) -> bool {
+    match outcome.result {
+        outcome::Result::Response(response) => response.status >= 400,
+        _ => true,
     }
 }
 

@@ -9,6 +9,8 @@
 //! Every struct of the plan is taken apart here completely: a new field does not compile until it has a value and a name,
 //! and a test of `weir-config` wants a place for each name. Does not: print tables or JSON.
 
+mod filters;
+
 use crate::balance::key::Key;
 use crate::balance::{self, Hash, Shape};
 use crate::origin::{Origin, Origins};
@@ -72,12 +74,13 @@ impl<'p> Values<'p> {
 /// What a rule says itself: what it does to a request beside sending it on.
 pub fn of_route(route: &Route) -> Vec<Value<'_>> {
     // Filters and mirrors are shown by `weir check` and the metrics; they have no value that another source could set.
-    let Route { name: _, action, headers, chain: _, origins, place: _ } = route;
+    let Route { name: _, action, headers, chain, origins, place: _ } = route;
     let mut values = Values::of(origins);
     match action {
         Action::Forward(forward) => {
             // The destinations have values of their own.
-            let Forward { destinations: _, total_weight: _, rewrite, authority, mirrors: _ } = forward;
+            let Forward { destinations: _, total_weight: _, rewrite, authority, mirrors } = forward;
+            filters::mirrors(&mut values, mirrors);
             match rewrite {
                 Some(Rewrite::Prefix(uri)) => values.add("rewrite.uri", uri),
                 Some(Rewrite::Regex { pattern, substitution }) => {
@@ -99,6 +102,7 @@ pub fn of_route(route: &Route) -> Vec<Value<'_>> {
             values.add("directResponse", format!("{} ({} bytes)", direct.status, direct.body.len()))
         }
     }
+    filters::chain(&mut values, chain);
     values.header_edits(headers);
     values.out
 }

@@ -77,6 +77,11 @@ impl Flags {
         Self(bits)
     }
 
+    /// The flag of these letters, such as `UO`.
+    pub fn of_letters(letters: &str) -> Option<Self> {
+        Self::LETTERS.iter().find(|(_, known)| *known == letters).map(|(flag, _)| *flag)
+    }
+
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)

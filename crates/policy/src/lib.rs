@@ -18,6 +18,7 @@ pub mod call;
 pub mod cluster;
 pub mod connection;
 pub mod cors;
+pub mod decision;
 pub mod discovery;
 pub mod drive;
 pub mod effective;

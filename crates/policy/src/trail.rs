@@ -31,12 +31,18 @@ pub struct Try {
 /// How a try ended, and what was asked then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct End {
-    pub at: Time,
+    pub moment: Moment,
     pub result: Result,
     pub reached: Reached,
     pub connected: Connected,
     pub then: Then,
-    /// What was under way to the cluster when that was decided.
+}
+
+/// What the cluster's numbers were when it was asked what follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment {
+    pub at: Time,
+    /// This try among them.
     pub inflight: Inflight,
     pub spent: Spent,
 }

@@ -7,7 +7,10 @@
 //! A request without such headers costs nothing here. What cannot be read is ignored, as Envoy ignores it. Does not:
 //! decide whom to trust, or let anybody past limits and budgets.
 
-use crate::retry::{Conditions, Previous, Rules};
+use crate::decision::Terms;
+use crate::plan::Compatibility;
+use crate::retry::{Conditions, NonIdempotent, Previous, Rules};
+use crate::route::Destination;
 use crate::timeout;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +110,18 @@ impl Wishes {
         rules.codes.extend(&self.codes);
         rules.headers.extend(self.headers.iter().cloned());
         Some(Arc::new(rules))
+    }
+
+    /// The retries and time limits of this call, over those of its destination.
+    pub fn terms(&self, destination: &Destination, compatibility: Compatibility) -> Terms {
+        let built_in = || {
+            let non_idempotent = match compatibility {
+                Compatibility::Weir => NonIdempotent::Guard,
+                Compatibility::Istio => NonIdempotent::Retry,
+            };
+            Rules { non_idempotent, ..Rules::default() }
+        };
+        Terms { retry: self.retry(destination.retry.as_ref(), built_in), timeout: self.timeout(destination.timeout) }
     }
 
     /// The time limits of this call.

@@ -7,6 +7,7 @@
 //! Does not: compile documents or watch files.
 
 use crate::clock::Clock;
+use crate::decisions::{Decisions, Ring, Tap};
 use crate::error::StartError;
 use crate::listen::{self, Bound, Handed};
 use crate::log::{self, Log};
@@ -23,7 +24,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use weir_observe::{ClusterNumbers, Registry, Shard, Source};
+use weir_policy::decision::{Decision, Filter};
 use weir_policy::flag::Flags;
+use weir_policy::outlier::Health;
 use weir_policy::plan::{AccessLog, Compatibility, Gateway, Plan};
 
 /// How long the end waits for the access log's last lines.
@@ -41,6 +44,8 @@ pub struct Options {
     /// This workload, in metrics.
     pub name: String,
     pub namespace: String,
+    /// Requests of a million that nothing happened to and of which a record is kept all the same.
+    pub sample: u32,
     /// Of the workers' generators; worker n draws from `seed + n`.
     pub seed: u64,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
@@ -53,6 +58,8 @@ pub struct Options {
 pub struct Handle {
     mesh: Arc<Mesh>,
     shards: Vec<Arc<weir_observe::Series>>,
+    /// What each worker keeps of requests.
+    rings: Vec<Arc<Ring>>,
     commands: Vec<mpsc::UnboundedSender<Command>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Of the access log.
@@ -96,6 +103,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
     let mut handle = Handle {
         mesh: Arc::clone(&mesh),
         shards: Vec::new(),
+        rings: Vec::new(),
         commands: Vec::new(),
         threads: Mutex::default(),
         writer: Mutex::default(),
@@ -136,6 +144,16 @@ fn spawn(start: Start) -> Result<JoinHandle<()>, StartError> {
         .map_err(StartError::System)
 }
 
+/// One endpoint at this moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EndpointState {
+    pub address: SocketAddr,
+    /// Requests under way to it.
+    pub active: u32,
+    /// For how long it is out at least, when it is.
+    pub ejected: Option<Duration>,
+}
+
 impl Handle {
     fn spawn_workers(&mut self, options: &Options, live: &Arc<Live>, workers: usize) -> Result<(), StartError> {
         let format = options.access_log.unwrap_or(live.plan.settings.access_log);
@@ -146,12 +164,15 @@ impl Handle {
         for (index, commands) in receivers.into_iter().enumerate() {
             let shard = Shard::new();
             self.shards.push(shard.series());
+            let decisions = Decisions { ring: Arc::default(), sample: options.sample };
+            self.rings.push(Arc::clone(&decisions.ring));
             let start = Start {
                 index,
                 mesh: Arc::clone(&self.mesh),
                 live: Arc::clone(live),
                 shard,
                 log: Log::new(format, sender.clone(), Arc::clone(&self.mesh)),
+                decisions,
                 seed: options.seed.wrapping_add(index as u64),
                 peers: senders.clone(),
                 commands,
@@ -251,6 +272,36 @@ impl Handle {
         let flags = |bits: u32| Flags::from_bits(bits).to_string();
         weir_observe::render(&self.mesh.registry, &self.shards, &clusters, &flags, &mut out);
         out
+    }
+
+    /// The records that are kept, in no order between workers.
+    pub fn decisions(&self) -> Vec<Arc<Decision>> {
+        self.rings.iter().flat_map(|ring| ring.all()).collect()
+    }
+
+    /// Live records that pass the filter; `None` = too many watch already.
+    pub fn tap(&self, filter: Filter) -> Option<Tap> {
+        self.mesh.taps.open(filter)
+    }
+
+    /// Shows the plan in force.
+    pub fn inspect(&self, see: &mut dyn FnMut(&Plan)) {
+        let live = Arc::clone(&self.state.lock().live);
+        see(&live.plan);
+    }
+
+    /// The endpoints of a cluster as they are now; empty when there is no such cluster.
+    pub fn endpoints(&self, id: &str) -> Vec<EndpointState> {
+        let Some(cell) = self.mesh.cell(id) else { return Vec::new() };
+        let now = self.mesh.clock.now();
+        let mut cluster = cell.cluster.lock();
+        cluster.tick(now);
+        let state = |((address, active), (_, health)): ((SocketAddr, u32), (SocketAddr, &Health))| EndpointState {
+            address,
+            active,
+            ejected: health.until().map(|until| until.since(now)),
+        };
+        cluster.active().zip(cluster.healths()).map(state).collect()
     }
 
     /// Copies of all listening sockets, for a process that is to go on in our place.

@@ -15,6 +15,7 @@ mod accept;
 mod alarm;
 mod buffer;
 mod clock;
+mod decisions;
 mod error;
 mod handle;
 mod http;
@@ -29,7 +30,8 @@ mod record;
 mod upstream;
 mod worker;
 
+pub use decisions::Tap;
 pub use error::StartError;
-pub use handle::{Handle, Options, start};
+pub use handle::{EndpointState, Handle, Options, start};
 pub use listen::Handed;
 pub use pressure::Ceilings;

@@ -8,6 +8,7 @@
 //! Does not: reach the workers (`handle` does).
 
 use crate::clock::Clock;
+use crate::decisions::Taps;
 use crate::error::StartError;
 use crate::handle::Options;
 use crate::limits::{Limits, Pot};
@@ -65,6 +66,8 @@ pub(crate) struct Mesh {
     pub(crate) leaving: AtomicBool,
     /// Is memory or are descriptors short?
     pub(crate) pressure: Pressure,
+    /// Who watches requests live.
+    pub(crate) taps: Taps,
     /// Client connections of the process.
     pub(crate) connections: AtomicU32,
     /// Listeners that may still accept, over all workers.
@@ -92,6 +95,7 @@ impl Mesh {
             registry,
             leaving: AtomicBool::new(false),
             pressure: Pressure::new(&options.ceilings),
+            taps: Taps::default(),
             connections: AtomicU32::new(0),
             listening: AtomicU32::new(0),
             replay: AtomicU64::new(0),
@@ -151,6 +155,10 @@ impl Mesh {
     /// Every cluster's living state, for metrics.
     pub(crate) fn cells(&self) -> Vec<Arc<Cell>> {
         self.cells.lock().by_id.values().cloned().collect()
+    }
+
+    pub(crate) fn cell(&self, id: &str) -> Option<Arc<Cell>> {
+        self.cells.lock().by_id.get(id).cloned()
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

@@ -2,16 +2,20 @@
 //!
 //! Does not: format (`weir_observe` does).
 
-use crate::mesh::Cell;
-use crate::worker::Worker;
+use crate::decisions;
+use crate::mesh::{Cell, Door};
+use crate::worker::{Lease, Worker};
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use weir_observe::{Line, Protocol, Sample, SeriesKey};
+use weir_policy::decision;
 use weir_policy::flag::Flags;
 use weir_policy::refusal::Refusal;
+use weir_policy::route::Route;
 use weir_policy::time::Time;
+use weir_policy::trail::Trail;
 use weir_wire::{Name, RequestHead, Version};
 
 /// See the module.
@@ -28,7 +32,14 @@ pub(crate) struct Record {
     pub(crate) cell: Option<Arc<Cell>>,
     pub(crate) upstream: Option<SocketAddr>,
     pub(crate) service_time: Option<u64>,
-    pub(crate) route: Option<Arc<str>>,
+    pub(crate) route: Option<Arc<Route>>,
+    /// The plan that it runs under.
+    pub(crate) live: Option<Lease>,
+    pub(crate) door: Door,
+    /// Which destination of the route the weights chose.
+    pub(crate) chosen: Option<usize>,
+    pub(crate) wished: Option<decision::Terms>,
+    pub(crate) trail: Trail,
     peer: SocketAddr,
 }
 
@@ -40,7 +51,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Record {
-    pub(crate) const fn new(peer: SocketAddr, began: Time) -> Self {
+    pub(crate) fn new(peer: SocketAddr, door: Door, began: Time) -> Self {
         Self {
             began,
             status: 0,
@@ -54,12 +65,17 @@ impl Record {
             upstream: None,
             service_time: None,
             route: None,
+            live: None,
+            door,
+            chosen: None,
+            wished: None,
+            trail: Trail::default(),
             peer,
         }
     }
 
     /// The request is over.
-    pub(crate) fn finish(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>) {
+    pub(crate) fn finish(mut self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>) {
         let now = worker.now();
         let duration = now.since(self.began);
         let protocol = match asked.map(|asked| asked.request.version) {
@@ -79,6 +95,9 @@ impl Record {
             .record(&key, &Sample { duration, request_bytes: self.received, response_bytes: self.sent });
         if worker.log.is_on() {
             self.log(worker, asked, duration);
+        }
+        if let Some(why) = worker.decisions.wants(worker, &self) {
+            decisions::keep(&mut self, worker, asked, duration, why);
         }
     }
 
@@ -106,7 +125,7 @@ impl Record {
             authority,
             upstream_host: self.upstream,
             upstream_cluster: self.cell.as_ref().map_or("", |cell| &cell.name),
-            route_name: self.route.as_deref().unwrap_or_default(),
+            route_name: self.route.as_ref().map_or("", |route| &route.name),
             downstream_remote_address: self.peer,
             attempts: self.attempts,
             reason: self.reason.map_or("", Refusal::word),

@@ -9,6 +9,7 @@
 
 use crate::accept::{self, Opened};
 use crate::buffer::Store;
+use crate::decisions::Decisions;
 use crate::log::Log;
 use crate::mesh::{Arrival, Cell, Door, Live, Mesh};
 use crate::parting::Parting;
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     pub(crate) buffers: Store,
     pub(crate) shard: RefCell<Shard>,
     pub(crate) log: Log,
+    pub(crate) decisions: Decisions,
     pub(crate) rng: RefCell<Rng>,
     pub(crate) listeners: RefCell<Vec<Opened>>,
     peers: Vec<mpsc::UnboundedSender<Command>>,
@@ -119,6 +121,7 @@ pub(crate) struct Start {
     pub(crate) live: Arc<Live>,
     pub(crate) shard: Shard,
     pub(crate) log: Log,
+    pub(crate) decisions: Decisions,
     pub(crate) seed: u64,
     pub(crate) peers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
@@ -133,6 +136,7 @@ pub(crate) async fn run(start: Start) {
         buffers: Store::default(),
         shard: RefCell::new(start.shard),
         log: start.log,
+        decisions: start.decisions,
         rng: RefCell::new(Rng::new(start.seed)),
         listeners: RefCell::new(Vec::new()),
         peers: start.peers,

@@ -36,7 +36,10 @@ const RETRY_POLICY: [(&str, &str); 10] = [
 ];
 
 /// Values of a rule whose path is their name.
-const ROUTE: [&str; 11] = [
+const ROUTE: [&str; 14] = [
+    "fault.delay",
+    "fault.abort",
+    "corsPolicy",
     "rewrite.uri",
     "rewrite.uriRegexRewrite",
     "rewrite.authority",
@@ -115,6 +118,9 @@ pub fn of_route(rule: &Fields) -> Origins {
     let mut origins = Origins::default();
     for name in ROUTE {
         rule.tell(name, &mut origins, name, Source::Route);
+    }
+    for path in ["mirror", "mirrors"] {
+        rule.tell(path, &mut origins, "mirrors", Source::Route);
     }
     if rule.place("rewrite.authority").is_none() {
         // A `Host` that header operations set is the authority.

@@ -67,6 +67,19 @@ impl fmt::Display for Unmet<'_> {
     }
 }
 
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, path_case, method, scheme, authority, headers, query, port } = self;
+        let path = path.iter().map(|path| Unmet::Path(path, *path_case)).chain(method.iter().map(Unmet::Method));
+        let listed = headers.iter().map(Unmet::Header).chain(query.iter().map(Unmet::Query));
+        let rest = authority.iter().map(Unmet::Authority).chain(scheme.iter().map(Unmet::Scheme));
+        let all: Vec<String> =
+            path.chain(port.map(Unmet::Port)).chain(listed).chain(rest).map(|unmet| unmet.to_string()).collect();
+        f.write_str(if all.is_empty() { "every request" } else { "" })?;
+        f.write_str(&all.join(", "))
+    }
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

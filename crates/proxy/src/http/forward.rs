@@ -62,6 +62,7 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     let Scratch { head, rest, request, way, path: normal, rewritten, request_id } = scratch;
     let buf = head.unread();
     let mut record = client.record(began);
+    record.live = Some(Rc::clone(&live));
     if request.version == Version::Http10 && live.plan.settings.compatibility == Compatibility::Istio {
         return refuse_old(worker, client, way, record, &Asked { request, buf, request_id: &[] }).await;
     }
@@ -151,9 +152,10 @@ static NOTHING: Chain = Chain { filters: Vec::new() };
 
 /// The destination of a route that forwards; what filters answer counts for it too.
 fn choose<'e>(inquiry: &mut Inquiry<'_>, entry: &'e route::Entry) -> Option<&'e Destination> {
-    inquiry.record.route = Some(Arc::clone(&entry.then.name));
+    inquiry.record.route = Some(Arc::clone(&entry.then));
     let Action::Forward(forward) = &entry.then.action else { return None };
     let destination = forward.choose(&mut inquiry.worker.rng.borrow_mut());
+    inquiry.record.chosen = forward.destinations.iter().position(|one| std::ptr::eq(one, destination));
     if let Target::Cluster(index) = &destination.target {
         inquiry.record.cell = Some(Arc::clone(&inquiry.live.cells[index.0 as usize]));
     }
@@ -281,10 +283,12 @@ async fn send(
         Some(call) => drive(call, &mut carrier).await,
         None => Verdict::Refused(Refusal::Closed),
     };
-    if let Some(call) = &guard.call {
+    if let Some(call) = &mut guard.call {
         record.attempts = call.attempts();
         record.flags = record.flags.with(call.flags());
+        record.trail = call.take_trail();
     }
+    record.wished = terms.wished;
     record.upstream = carrier.last;
     let Carrier { mut exchange, .. } = carrier;
     let asked = Asked { request, buf, request_id };

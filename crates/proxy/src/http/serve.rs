@@ -281,6 +281,6 @@ impl Client {
 
     /// What the record of one of its requests starts with.
     pub(crate) fn record(&self, began: Time) -> Record {
-        Record::new(self.peer, began)
+        Record::new(self.peer, self.door, began)
     }
 }

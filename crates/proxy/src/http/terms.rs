@@ -5,8 +5,8 @@
 use super::serve::Client;
 use crate::mesh::{Door, Live};
 use std::sync::Arc;
-use weir_policy::plan::Compatibility;
-use weir_policy::retry::{self, NonIdempotent};
+use weir_policy::decision;
+use weir_policy::retry;
 use weir_policy::route::Destination;
 use weir_policy::wish::{Late, Wishes};
 use weir_policy::{timeout, trust};
@@ -17,6 +17,8 @@ pub(crate) struct Terms {
     pub(crate) retry: Option<Arc<retry::Rules>>,
     pub(crate) timeout: timeout::Rules,
     pub(crate) late: Late,
+    /// Retries and timeouts again, when they are the client's wish.
+    pub(crate) wished: Option<decision::Terms>,
 }
 
 impl Terms {
@@ -28,18 +30,15 @@ impl Terms {
         client: &Client,
     ) -> Self {
         if !asks(request) || !is_trusted(request, live, client) {
-            return Self { retry: destination.retry.clone(), timeout: destination.timeout, late: Late::default() };
+            let (retry, timeout) = (destination.retry.clone(), destination.timeout);
+            return Self { retry, timeout, late: Late::default(), wished: None };
         }
         let mut wishes = Wishes::default();
         for field in request.fields.iter().filter(|field| field.id == Name::XEnvoyOther) {
             wishes.read(field.name.of(buf), field.value.of(buf));
         }
-        let built_in = || retry::Rules { non_idempotent: non_idempotent(live), ..retry::Rules::default() };
-        Self {
-            retry: wishes.retry(destination.retry.as_ref(), built_in),
-            timeout: wishes.timeout(destination.timeout),
-            late: wishes.late(),
-        }
+        let terms = wishes.terms(destination, live.plan.settings.compatibility);
+        Self { retry: terms.retry.clone(), timeout: terms.timeout, late: wishes.late(), wished: Some(terms) }
     }
 }
 
@@ -55,11 +54,4 @@ fn is_trusted(request: &RequestHead, live: &Live, client: &Client) -> bool {
         Door::Gateway { .. } => &trust.gateways,
     };
     trust::covers(ranges, client.peer.ip()) && !request.fields.iter().any(|field| field.id == Name::XForwardedFor)
-}
-
-fn non_idempotent(live: &Live) -> NonIdempotent {
-    match live.plan.settings.compatibility {
-        Compatibility::Weir => NonIdempotent::Guard,
-        Compatibility::Istio => NonIdempotent::Retry,
-    }
 }
