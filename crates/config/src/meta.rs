@@ -44,6 +44,7 @@ pub enum Body {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
     VirtualService,
+    EnvoyFilter,
     DestinationRule,
     ServiceEntry,
     WorkloadEntry,
@@ -99,7 +100,7 @@ pub static KINDS: &[Kind] = &[
     kind("List", "", V1, Use::List),
     checked(kind("WorkloadGroup", NETWORKING, ALL, Use::Later), workload_group::check),
     kind("Sidecar", NETWORKING, ALL, Use::Sidecar),
-    kind("EnvoyFilter", NETWORKING, &["v1alpha3"], Use::Later),
+    kind("EnvoyFilter", NETWORKING, &["v1alpha3"], Use::EnvoyFilter),
     checked(kind("ProxyConfig", NETWORKING, &["v1beta1"], Use::Later), policy::selector_only),
     checked(kind("Telemetry", "telemetry.istio.io", &["v1", "v1alpha1"], Use::Later), telemetry::check),
     checked(kind("WasmPlugin", EXTENSIONS, ALPHA, Use::Later), wasm_plugin::check),

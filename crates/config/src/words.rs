@@ -10,6 +10,7 @@
 use crate::bundle::Text;
 use crate::decode::{Object, Sink};
 use crate::kind::destination_rule::{DestinationRule, destination_rule};
+use crate::kind::envoy_filter::{EnvoyFilter, envoy_filter};
 use crate::kind::gateway::{Gateway, gateway};
 use crate::kind::mesh::{Mesh, mesh};
 use crate::kind::policy::{self, Guard};
@@ -37,6 +38,7 @@ pub struct Words {
     pub sidecars: Vec<Arc<Sidecar>>,
     /// Security policies that are not enforced yet.
     pub guards: Vec<Arc<Guard>>,
+    pub filters: Vec<Arc<EnvoyFilter>>,
     pub services: Vec<Arc<Service>>,
     pub serving: Vec<Arc<Serving>>,
     pub mesh: Option<Arc<Mesh>>,
@@ -52,6 +54,7 @@ enum Word {
     Gateway(Arc<Gateway>),
     Sidecar(Arc<Sidecar>),
     Guard(Arc<Guard>),
+    Filter(Arc<EnvoyFilter>),
     Service(Arc<Service>),
     Serving(Vec<Arc<Serving>>),
     Mesh(Arc<Mesh>),
@@ -200,6 +203,7 @@ impl Words {
             Word::Gateway(word) => self.gateways.push(word),
             Word::Sidecar(word) => self.sidecars.push(word),
             Word::Guard(word) => self.guards.push(word),
+            Word::Filter(word) => self.filters.push(word),
             Word::Service(word) => self.services.push(word),
             Word::Serving(word) => self.serving.extend(word),
             Word::Mesh(word) => match &self.mesh {
@@ -272,6 +276,7 @@ fn word(document: &Document<'_>, spec: &Object<'_>) -> Option<Word> {
         Use::Service => Some(Word::Service(Arc::new(service(spec, document)))),
         Use::Endpoints => Some(Word::Serving(endpoints(spec, document).into_iter().map(Arc::new).collect())),
         Use::EndpointSlice => slice(spec, document).map(|serving| Word::Serving(vec![Arc::new(serving)])),
+        Use::EnvoyFilter => Some(Word::Filter(Arc::new(envoy_filter(spec, namespace, &document.name)))),
         Use::Sidecar => Some(Word::Sidecar(Arc::new(sidecar(spec, namespace)))),
         Use::Mesh => Some(Word::Mesh(Arc::new(mesh(spec)))),
         Use::Later | Use::LaterSecurity => {

@@ -22,7 +22,7 @@ spec:
 const CURE: &str = "# without the cause:\n";
 
 /// Not made by documents: tests/check.rs and the reader of files have them.
-const ELSEWHERE: [Code; 3] = [Code::Unreadable, Code::NoEffect, Code::OutsideSubset];
+const ELSEWHERE: [Code; 2] = [Code::Unreadable, Code::NoEffect];
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -115,7 +115,7 @@ pub struct QueryMatch {
 }
 
 /// What a rule does.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// The user's `http[].name`, or `NAMESPACE/VIRTUALSERVICE/INDEX`.
     pub name: Arc<str>,
@@ -129,7 +129,7 @@ pub struct Route {
     pub place: Place,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Action {
     Forward(Forward),
     Redirect(Redirect),
@@ -137,7 +137,7 @@ pub enum Action {
 }
 
 /// `route`, with what applies to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Forward {
     /// At least one. With several, those of weight 0 are left out.
     pub destinations: Vec<Destination>,
@@ -157,7 +157,7 @@ pub struct Mirror {
     pub share: Share,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Destination {
     pub target: Target,
     pub weight: u64,
@@ -276,6 +276,11 @@ impl Table {
             table.hosts.push(host);
         }
         table
+    }
+
+    /// The same, to be changed before the table is used.
+    pub fn hosts_mut(&mut self) -> &mut [VirtualHost] {
+        &mut self.hosts
     }
 
     /// Every virtual host, in the order of the documents.

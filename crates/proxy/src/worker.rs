@@ -97,6 +97,8 @@ pub(crate) struct Worker {
     clients: RefCell<Clients>,
     orphans: RefCell<Vec<(Call, Arc<Cell>)>>,
     orphaned: Notify,
+    /// Copies of requests that are under way to mirrors.
+    pub(crate) mirrors: Rc<StdCell<u32>>,
     draining: StdCell<Draining>,
     /// The second, and its `date`.
     date: RefCell<(u64, Rc<str>)>,
@@ -144,6 +146,7 @@ pub(crate) async fn run(start: Start) {
         clients: RefCell::new(Clients::default()),
         orphans: RefCell::new(Vec::new()),
         orphaned: Notify::new(),
+        mirrors: Rc::default(),
         draining: StdCell::new(Draining::No),
         date: RefCell::new((0, "".into())),
     });

@@ -10,6 +10,7 @@ pub mod clusters;
 pub mod connection;
 pub mod cors;
 pub mod delegate;
+pub mod envoy_filter;
 pub mod fault;
 pub mod guard;
 pub mod inflight;
@@ -94,7 +95,9 @@ fn lower(words: &Words, bundle: &Bundle, nodes: &[Nodes<'_>], problems: &mut Vec
         crate::check::lints(nodes, &graph, &settings, problems);
     }
     let clusters = clusters.finish();
-    Plan { settings, outbound, gateways, clusters, ..Plan::default() }
+    let mut plan = Plan { settings, outbound, gateways, clusters, ..Plan::default() };
+    envoy_filter::apply(&mut plan, &words.filters, bundle, problems);
+    plan
 }
 
 /// What is changed on the way: few documents beside the VirtualServices.

@@ -11,6 +11,7 @@ use super::headers::Ask;
 use super::http2::stream::Last;
 use super::http2::text::{self, Rest};
 use super::line::Line;
+use super::mirror::Copies;
 use super::upload::{Broken, Upload};
 use crate::buffer::{Buf, Read, Way};
 use crate::http::serve::Client;
@@ -50,6 +51,8 @@ pub(crate) struct Exchange<'a> {
     /// No byte for so long ends the request (Gateway listeners).
     pub(crate) idle: Option<std::time::Duration>,
     pub(crate) stirred: Time,
+    /// To be sent when the request is complete.
+    pub(crate) copies: Option<Box<Copies>>,
     /// How slowly the client may send and read (Gateway listeners).
     pub(crate) sending: Option<Pace>,
     pub(crate) reading: Option<Pace>,
@@ -114,6 +117,7 @@ impl Exchange<'_> {
             Upload::release(&mut self.client.line);
             if self.upload.is_complete() {
                 lane.finish(&self.upload.tail);
+                self.mirror();
                 self.paced(0);
                 self.wrote = Reached::Whole;
                 return Poll::Ready(Ok(()));
@@ -134,6 +138,13 @@ impl Exchange<'_> {
                 Poll::Pending if self.way.up.is_empty() => return Poll::Pending,
                 _ => {}
             }
+        }
+    }
+
+    /// Sends the copies of a request that is complete.
+    pub(crate) fn mirror(&mut self) {
+        if let Some(copies) = self.copies.take_if(|_| self.upload.is_complete()) {
+            copies.send(self.worker, &self.upload, &self.way.kept);
         }
     }
 

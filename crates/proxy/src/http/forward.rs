@@ -15,6 +15,7 @@ use super::filters::{self, Origin, Passed};
 use super::hash::Hashed;
 use super::headers::{self, Ask, Delivery, Persistence, Tell};
 use super::inquiry::{Fields, Inquiry, door_port, parts, persistence, skip, table};
+use super::mirror::Copies;
 use super::relay::{Relay, Relayed};
 use super::terms::Terms;
 use super::upload::{Coding, Keep, Trailers, Upload};
@@ -167,6 +168,7 @@ struct Shape<'a> {
     path: &'a [u8],
     original_path: Option<&'a [u8]>,
     authority: &'a [u8],
+    mirrors: &'a [route::Mirror],
 }
 
 impl<'a> Shape<'a> {
@@ -180,11 +182,13 @@ impl<'a> Shape<'a> {
         let authority = forward.authority.as_deref().or(destination.authority.as_deref());
         let authority = authority.map_or(inquiry.facts.authority, str::as_bytes);
         let Some(rewrite) = &forward.rewrite else {
-            return Shape { path: inquiry.facts.path, original_path: None, authority };
+            let mirrors = &forward.mirrors;
+            return Shape { path: inquiry.facts.path, original_path: None, authority, mirrors };
         };
         rewritten.clear();
         rewrite_path(rewrite, &entry.when, inquiry.facts.path, rewritten);
-        Shape { path: rewritten, original_path: Some(inquiry.request.target.of(inquiry.buf)), authority }
+        let original_path = Some(inquiry.request.target.of(inquiry.buf));
+        Shape { path: rewritten, original_path, authority, mirrors: &forward.mirrors }
     }
 }
 
@@ -219,7 +223,7 @@ async fn send(
     let idempotency = idempotency(request, buf);
     let protocol = Protocol::of(request, buf);
     let terms = Terms::of(destination, request, buf, live, client);
-    let keep = keep(terms.retry.as_deref(), idempotency, protocol);
+    let keep = if shape.mirrors.is_empty() { keep(terms.retry.as_deref(), idempotency, protocol) } else { Keep::Yes };
     let chunked = request.framing == Framing::Chunked && speaks != Version::Http2;
     let coding = if chunked { Coding::Chunked } else { Coding::Plain };
     let upload = Upload::new(worker, request.framing, coding, keep, trailers, admitted);
@@ -245,12 +249,13 @@ async fn send(
     };
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
+    let copies = Copies::of(worker, live, shape.mirrors, &ask, terms.timeout, kind);
     let hashed = Hashed::of(upstream, &facts, client);
     let call = Call::new(terms.retry.clone(), terms.timeout, idempotency, upload.received)
         .hashed(hashed.hash)
         .late(terms.late);
     let stirred = admitted;
-    let exchange = Exchange {
+    let mut exchange = Exchange {
         worker,
         client,
         rest,
@@ -264,9 +269,12 @@ async fn send(
         interim: Interim::None,
         idle,
         stirred,
+        copies,
         sending: pace,
         reading: pace,
     };
+    // Without a body there is nothing to wait for.
+    exchange.mirror();
     let mut guard = Guard { call: Some(call), worker, cell };
     let mut carrier = Carrier {
         exchange,
@@ -291,6 +299,7 @@ async fn send(
     record.wished = terms.wished;
     record.upstream = carrier.last;
     let Carrier { mut exchange, .. } = carrier;
+    exchange.mirror();
     let asked = Asked { request, buf, request_id };
     match verdict {
         Verdict::Answer(lane) => {
@@ -325,7 +334,7 @@ async fn send(
 }
 
 /// What the upstream is spoken to in.
-const fn speaks(upstream: &Upstream, client: Version) -> Version {
+pub(crate) const fn speaks(upstream: &Upstream, client: Version) -> Version {
     match (upstream.connection.speaks, client) {
         (Speaks::Http2, _) | (Speaks::AsClient, Version::Http2) => Version::Http2,
         _ => Version::Http11,

@@ -14,6 +14,7 @@ use weir_policy::route::Edits;
 use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, write};
 
 /// Everything a request's head upstream is made of.
+#[derive(Clone, Copy)]
 pub(crate) struct Ask<'a> {
     pub(crate) request: &'a RequestHead,
     pub(crate) buf: &'a [u8],

@@ -10,6 +10,7 @@ pub(crate) mod headers;
 pub(crate) mod http2;
 pub(crate) mod inquiry;
 pub(crate) mod line;
+pub(crate) mod mirror;
 pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod serve;
