@@ -153,7 +153,7 @@ pub fn virtual_service(spec: &Object<'_>, namespace: &str, name: &str) -> Virtua
         let words = "a VirtualService needs at least one of `http`, `tcp`, `tls`";
         spec.sink.add(Problem::new(Code::Missing, spec.place(), words));
     }
-    let http: Vec<HttpRule> = spec.objects("http").map(|rule| http_rule(&rule, role)).collect();
+    let http: Vec<HttpRule> = exact(spec.objects("http").map(|rule| http_rule(&rule, role)));
     if wide {
         http.iter().for_each(|rule| no_claims(rule, spec));
     }
@@ -214,9 +214,16 @@ pub fn gateway_names(object: &Object<'_>) -> Vec<At<String>> {
     gateways
 }
 
+/// Collected without room to grow: most lists have one entry, and there are thousands of lists.
+fn exact<T>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = items.collect();
+    list.shrink_to_fit();
+    list
+}
+
 fn http_rule(rule: &Object<'_>, role: Role) -> HttpRule {
     let name = rule.text("name").map(|name| name.value).unwrap_or_default();
-    let matches: Vec<HttpMatch> = rule.objects("match").map(|block| http_match(&block)).collect();
+    let matches: Vec<HttpMatch> = exact(rule.objects("match").map(|block| http_match(&block)));
     let timeout = rule.duration("timeout", Duration::ZERO);
     let retries = rule.object("retries").map(|written| route_retries(&written));
     let headers = rule.object("headers").map(|written| headers(&written)).unwrap_or_default();
@@ -242,7 +249,7 @@ fn reference(written: &Object<'_>) -> Reference {
 fn action(rule: &Object<'_>, role: Role) -> Action {
     let redirect = rule.object("redirect").map(|written| redirect(&written));
     let direct = rule.object("directResponse").map(|written| direct(&written));
-    let route: Vec<Weighted> = rule.objects("route").filter_map(|written| weighted(&written)).collect();
+    let route: Vec<Weighted> = exact(rule.objects("route").filter_map(|written| weighted(&written)));
     let conflict = |with: &str, name: &str| {
         let words = format!("`{name}` and `{with}` exclude each other");
         rule.sink.add(rule.problem(Code::Conflict, name, words));

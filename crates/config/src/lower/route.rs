@@ -51,8 +51,10 @@ fn forward(
 ) -> Forward {
     let several = written.len() > 1;
     let chosen = written.iter().enumerate().filter(|(_, one)| !several || one.weight > 0);
-    let destinations: Vec<Destination> =
+    let mut destinations: Vec<Destination> =
         chosen.map(|(nth, one)| destination(rule, nth, one, several, of, clusters, problems)).collect();
+    // It stays as long as the plan, and nearly always has one.
+    destinations.shrink_to_fit();
     let total_weight = destinations.iter().map(|one| one.weight).sum::<u64>().max(1);
     let rewrite = rule.rewrite.as_ref().and_then(|rewrite| match (&rewrite.uri, &rewrite.regex) {
         (_, Some((pattern, substitution))) => Some(Rewrite::Regex {
