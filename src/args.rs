@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Tap(Tap),
     /// What a running weir believes: listeners, routes, clusters, endpoints
     ProxyConfig(ProxyConfig),
-    /// See what retries and timeouts do: sample services, a mesh in front, injected failures; needs no files
+    /// See what timeouts, retries, ejection and limits do: sample services, a mesh in front, injected failures; needs no files
     Demo(Demo),
 }
 

@@ -1,66 +1,81 @@
-//! What the demo tells at its end: what the callers saw, and what the proxy counted.
+//! What the demo tells: what the callers saw, a line for each part, and what the proxy counted.
 
 use super::callers::Seen;
+use super::parts::{self, Counter, PARTS, Part};
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-/// See the module.
-pub(crate) struct Account<'a> {
-    pub(crate) without: &'a Seen,
-    pub(crate) with: &'a Seen,
-    pub(crate) metrics: &'a str,
-}
-
-/// One line about a part.
-pub(crate) fn line(name: &str, seen: &Seen) -> String {
-    let total = seen.ok + seen.failed;
-    let share = f64::from(seen.ok) * 100.0 / f64::from(total.max(1));
+/// What comes first: who is there.
+pub(crate) fn opening(proxy: SocketAddr) -> String {
     format!(
-        "  {name:<26} {:>4} of {total} succeeded ({share:>5.1} %)   half took ≤ {}, 99 % ≤ {}",
-        seen.ok,
-        millis(quantile(&seen.times, 50)),
-        millis(quantile(&seen.times, 99)),
+        "weir serves on {proxy}; behind it a service on three servers:\n\
+         \x20 one is well, one fails 6 of 10 requests, one takes 300 ms for 3 of 20\n\
+         The same 90 requests, one after the other, under other policies each time;\n\
+         the last line has 20 callers at once for one server that takes 100 ms:\n\n\
+         {:<14}{:<24}{:>9}{:>8}{:>13}{:>11}\n",
+        "host", "policy", "succeeded", "failed", "half within", "slowest"
     )
 }
 
-fn quantile(sorted: &[Duration], percent: usize) -> Duration {
-    let last = sorted.len().saturating_sub(1);
-    sorted.get(last * percent / 100).copied().unwrap_or_default()
+/// One line about a part.
+pub(crate) fn line(part: &Part, seen: &Seen) -> String {
+    let last = seen.times.last().copied().unwrap_or_default();
+    let half = seen.times.get(seen.times.len().saturating_sub(1) / 2).copied().unwrap_or_default();
+    let (ok, failed) = (seen.ok, seen.failed);
+    format!("{:<14}{:<24}{ok:>9}{failed:>8}{:>13}{:>11}", part.host, part.policy, millis(half), millis(last))
 }
 
 fn millis(length: Duration) -> String {
     format!("{:.1} ms", length.as_secs_f64() * 1000.0)
 }
 
-impl Account<'_> {
-    /// The sum of a family's series for a service.
-    fn sum(&self, family: &str, with: &str) -> f64 {
-        let lines = self.metrics.lines().filter(|line| line.starts_with(&format!("{family}{{")) && line.contains(with));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-    }
+/// What the proxy counted, and what it meant.
+pub(crate) struct Account<'a> {
+    /// Of each part.
+    pub(crate) seen: &'a [Seen],
+    pub(crate) metrics: &'a str,
+    pub(crate) admin: SocketAddr,
 }
 
 impl fmt::Display for Account<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let service = "destination_service=\"shop.demo\"";
-        writeln!(f, "What the proxy counted for shop.demo (the same numbers are in its /metrics):")?;
-        let rows = [
-            ("istio_retry_attempts_total", "retries started: a failed or slow try was sent to another server"),
-            ("istio_retry_success_total", "requests that a retry saved"),
-            ("istio_retry_limit_exceeded_total", "failures passed on because all attempts were used"),
-            ("istio_retry_budget_denied_total", "failures passed on because the retry budget was exhausted"),
-        ];
-        for (family, words) in rows {
-            writeln!(f, "  {:>6}  {family:<36} {words}", self.sum(family, service))?;
+        writeln!(f, "What the proxy counted (the numbers of http://{}/metrics):", self.admin)?;
+        for part in &PARTS {
+            writeln!(f, "\n  {}   {}", part.host, part.policy)?;
+            for counter in part.counters {
+                let labels = if counter.labels.is_empty() { String::new() } else { format!("{{{}}}", counter.labels) };
+                let sum = sum(self.metrics, part.host, counter);
+                writeln!(f, "  {sum:>6}  {:<34} {}{labels}", counter.words, counter.family)?;
+            }
         }
-        let ok = self.sum("istio_requests_total", "destination_service=\"shop.demo\"");
-        writeln!(f, "  {ok:>6}  {:<36} requests in all", "istio_requests_total")?;
-        let slow = |seen: &Seen| seen.times.iter().filter(|time| **time >= Duration::from_millis(250)).count();
+        let failed = |host: &str| {
+            let of = PARTS.iter().zip(self.seen).find(|(part, _)| part.host == host);
+            of.map_or(0, |(_, seen)| seen.failed)
+        };
         writeln!(
             f,
-            "\nRequests that took 250 ms or longer: {} without, {} with perTryTimeout 80 ms.",
-            slow(self.without),
-            slow(self.with)
+            "\nOf {} requests {} failed without a policy, {} with all of them.",
+            PARTS[0].requests,
+            failed("plain.demo"),
+            failed("all.demo")
         )
     }
+}
+
+/// Is every request of every part counted?
+pub(crate) fn is_complete(metrics: &str) -> bool {
+    PARTS.iter().all(|part| sum(metrics, part.host, &parts::ALL) >= u64::from(part.callers * part.requests))
+}
+
+/// The sum of the series of a counter.
+fn sum(metrics: &str, host: &str, counter: &Counter) -> u64 {
+    let service = format!("destination_service=\"{host}\"");
+    let wanted = || counter.labels.split(',').filter(|label| !label.is_empty()).chain([service.as_str()]);
+    let values = metrics.lines().filter_map(|line| {
+        let (labels, value) = line.strip_prefix(counter.family)?.strip_prefix('{')?.rsplit_once("} ")?;
+        let has = |label: &str| labels.split(',').any(|one| one == label);
+        wanted().all(has).then(|| value.parse::<u64>().ok()).flatten()
+    });
+    values.sum()
 }

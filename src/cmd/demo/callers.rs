@@ -1,7 +1,9 @@
-//! The demo's callers: some threads that each send requests one after the other.
+//! The demo's callers: threads that each send requests one after the other.
 
+use super::parts::Part;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// What the callers saw.
@@ -9,21 +11,22 @@ use std::time::{Duration, Instant};
 pub(crate) struct Seen {
     pub(crate) ok: u32,
     pub(crate) failed: u32,
+    /// Of each request, the shortest first.
     pub(crate) times: Vec<Duration>,
 }
 
-/// Sends `requests` to `host` through the proxy, by `callers` at the same time.
-pub(crate) fn run(proxy: SocketAddr, host: &str, requests: u32, callers: u32) -> Seen {
+/// Sends the requests of a part through the proxy. Several callers send each of theirs at the same moment.
+pub(crate) fn run(proxy: SocketAddr, part: &Part) -> Seen {
     let mut seen = Seen::default();
-    let share = requests / callers;
+    let together = Barrier::new(part.callers as usize);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..callers).map(|_| scope.spawn(|| calls(proxy, host, share))).collect();
+        let threads: Vec<_> = (0..part.callers).map(|_| scope.spawn(|| calls(proxy, part, &together))).collect();
         for thread in threads {
             // A caller that panicked has nothing to tell; its requests are missing from the sum.
-            let Ok(part) = thread.join() else { continue };
-            seen.ok += part.ok;
-            seen.failed += part.failed;
-            seen.times.extend(part.times);
+            let Ok(one) = thread.join() else { continue };
+            seen.ok += one.ok;
+            seen.failed += one.failed;
+            seen.times.extend(one.times);
         }
     });
     seen.times.sort_unstable();
@@ -31,12 +34,13 @@ pub(crate) fn run(proxy: SocketAddr, host: &str, requests: u32, callers: u32) ->
 }
 
 #[allow(clippy::disallowed_methods, reason = "the binary measures what its callers wait")]
-fn calls(proxy: SocketAddr, host: &str, requests: u32) -> Seen {
+fn calls(proxy: SocketAddr, part: &Part, together: &Barrier) -> Seen {
     let mut seen = Seen::default();
     let mut link = None;
-    for _ in 0..requests {
+    for _ in 0..part.requests {
+        together.wait();
         let began = Instant::now();
-        let status = call(proxy, host, &mut link);
+        let status = call(proxy, part.host, &mut link);
         seen.times.push(began.elapsed());
         match status {
             Some(200) => seen.ok += 1,
