@@ -62,6 +62,9 @@ fn around(kind: &str) -> &'static str {
         "Endpoints" | "EndpointSlice" => {
             "---\napiVersion: v1\nkind: Service\nmetadata: { name: it }\nspec: { ports: [{ name: http, port: 80 }] }\n"
         }
+        "EnvoyFilter" => {
+            "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: { name: other }\nspec: { priority: 3, configPatches: [{ applyTo: HTTP_ROUTE, patch: { operation: MERGE, value: { route: { retry_policy: { num_retries: 7 } } } } }] }\n"
+        }
         "ServiceEntry" => {
             "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: c }\nspec: { host: c.test, subsets: [{ name: v1, labels: { version: v1 } }] }\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: c }\nspec: { hosts: [c.test], http: [{ route: [{ destination: { host: c.test, subset: v1 } }] }] }\n"
         }

@@ -101,7 +101,6 @@ fn service_port(port: &Object<'_>) -> Option<ServicePort> {
     let name = port.text("name").map(|name| name.value).unwrap_or_default();
     let transport = port.text("protocol").map_or_else(|| "TCP".to_owned(), |protocol| protocol.value);
     let application = port.text("appProtocol").map(|word| word.value);
-    port.without_effect(&["appProtocol"]);
     let target = port.node("targetPort").and_then(|node| match &node.value {
         Value::Scalar(text, _) => Some(text.parse().map_or_else(|_| Target::Name(text.clone()), Target::Number)),
         _ => None,
