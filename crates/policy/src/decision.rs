@@ -7,12 +7,12 @@
 //! Made at a request's end and only when somebody will look at it. Its texts are cut off at a bound; what it refers to
 //! of a plan is a route and its clusters, never the plan. Does not: keep records, or print them.
 
-use crate::effective::{self, Value};
 use crate::flag::Flags;
-use crate::plan::Upstream;
+use crate::plan::{Compatibility, Upstream};
 use crate::refusal::Refusal;
 use crate::route::{Action, Destination, Route};
 use crate::trail::Trail;
+use crate::wish::Wishes;
 use crate::{retry, timeout};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,8 +44,9 @@ pub struct Decision {
     pub clusters: Vec<Option<Arc<Upstream>>>,
     /// Which destination the weights chose.
     pub chosen: Option<usize>,
-    /// The rules of the call, where a trusted client's wishes changed those of the destination.
-    pub wished: Option<Terms>,
+    /// What a trusted client asked for itself.
+    pub wished: Wishes,
+    pub compatibility: Compatibility,
     pub trail: Trail,
     /// Milliseconds since the epoch.
     pub started: u64,
@@ -112,12 +113,9 @@ impl Decision {
         }
     }
 
-    /// The effective values of its way to the chosen destination, as this call had them.
-    pub fn values<'d>(&'d self, destination: &'d Destination) -> Vec<Value<'d>> {
-        match &self.wished {
-            Some(terms) => effective::of_terms(destination, terms.retry.as_deref(), &terms.timeout),
-            None => effective::of_destination(destination),
-        }
+    /// The retries and time limits of its calls to a destination.
+    pub fn terms(&self, destination: &Destination) -> Terms {
+        self.wished.terms(destination, self.compatibility)
     }
 }
 
@@ -208,7 +206,8 @@ mod tests {
             route: None,
             clusters: Vec::new(),
             chosen: None,
-            wished: None,
+            wished: Wishes::default(),
+            compatibility: Compatibility::Weir,
             trail: Trail::default(),
             started: 0,
             duration: Duration::ZERO,

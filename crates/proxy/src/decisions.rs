@@ -9,6 +9,7 @@
 //! Does not: format (`weir_control` does), or hold a plan: a record refers to its route and clusters only.
 
 use crate::http::inquiry::{parts, table};
+use crate::http::terms::wishes;
 use crate::mesh::Door;
 use crate::record::{Asked, Record};
 use crate::worker::Worker;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use weir_policy::decision::{Decision, Filter, Kept, LONGEST_NAME, LONGEST_PATH, Listener, MOST_DESTINATIONS, text};
 use weir_policy::flag::Flags;
-use weir_policy::plan::Upstream;
+use weir_policy::plan::{Compatibility, Upstream};
 use weir_policy::route::{Action, Route, Target};
 
 /// Records that one worker keeps.
@@ -151,6 +152,9 @@ fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, too
         parts(&form, asked.request, asked.buf).2
     });
     let authority = authority.unwrap_or_default();
+    let wished = live.as_ref().zip(asked);
+    let wished = wished.and_then(|(live, asked)| wishes(asked.request, asked.buf, live, record.door, record.peer.ip()));
+    let compatibility = live.as_ref().map(|live| live.plan.settings.compatibility);
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let host = live.as_ref().and_then(|live| table(live, record.door)?.host(authority));
     let clusters = live.as_ref().zip(record.route.as_ref());
@@ -169,7 +173,8 @@ fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, too
         route: record.route.take(),
         clusters: clusters.unwrap_or_default(),
         chosen: record.chosen,
-        wished: record.wished.take(),
+        wished: wished.unwrap_or_default(),
+        compatibility: compatibility.unwrap_or(Compatibility::Weir),
         trail: std::mem::take(&mut record.trail),
         started: worker.mesh.clock.unix_millis().saturating_sub(millis),
         duration: took,

@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use weir_observe::{Line, Protocol, Sample, SeriesKey};
-use weir_policy::decision;
 use weir_policy::flag::Flags;
 use weir_policy::refusal::Refusal;
 use weir_policy::route::Route;
@@ -38,9 +37,8 @@ pub(crate) struct Record {
     pub(crate) door: Door,
     /// Which destination of the route the weights chose.
     pub(crate) chosen: Option<usize>,
-    pub(crate) wished: Option<decision::Terms>,
     pub(crate) trail: Trail,
-    peer: SocketAddr,
+    pub(crate) peer: SocketAddr,
 }
 
 /// What the log shows of a request's head.
@@ -68,7 +66,6 @@ impl Record {
             live: None,
             door,
             chosen: None,
-            wished: None,
             trail: Trail::default(),
             peer,
         }

@@ -6,7 +6,7 @@ use super::parts::{self, Way};
 use serde_json::{Value as Json, json};
 use std::time::Duration;
 use weir_policy::decision::Decision;
-use weir_policy::effective::Worst;
+use weir_policy::effective::{self, Worst};
 use weir_policy::outcome::{ConnectFailure, Connected, Reached, Result};
 use weir_policy::retry::No;
 use weir_policy::route::Action;
@@ -64,15 +64,10 @@ fn millis(length: Duration) -> f64 {
 fn destinations(decision: &Decision) -> Json {
     let Some(Action::Forward(forward)) = decision.route.as_ref().map(|route| &route.action) else { return json!([]) };
     let one = |(index, destination)| {
-        let wished = decision.wished.as_ref().filter(|_| Some(index) == decision.chosen);
         let upstream = decision.clusters.get(index).and_then(Option::as_deref);
-        let (terms, worst) = match wished {
-            Some(wished) => (decision.values(destination), Worst::of(wished.retry.as_deref(), &wished.timeout)),
-            None => (
-                weir_policy::effective::of_destination(destination),
-                Worst::of(destination.retry.as_deref(), &destination.timeout),
-            ),
-        };
+        let rules = decision.terms(destination);
+        let terms = effective::of_terms(destination, rules.retry.as_deref(), &rules.timeout);
+        let worst = Worst::of(rules.retry.as_deref(), &rules.timeout);
         let endpoints = upstream.map_or(json!([]), parts::endpoints);
         parts::destination(&Way { destination, total: forward.total_weight, upstream, terms, worst, endpoints })
     };

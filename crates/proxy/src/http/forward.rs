@@ -296,7 +296,6 @@ async fn send(
         record.flags = record.flags.with(call.flags());
         record.trail = call.take_trail();
     }
-    record.wished = terms.wished;
     record.upstream = carrier.last;
     let Carrier { mut exchange, .. } = carrier;
     exchange.mirror();

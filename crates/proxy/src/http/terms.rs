@@ -4,8 +4,8 @@
 
 use super::serve::Client;
 use crate::mesh::{Door, Live};
+use std::net::IpAddr;
 use std::sync::Arc;
-use weir_policy::decision;
 use weir_policy::retry;
 use weir_policy::route::Destination;
 use weir_policy::wish::{Late, Wishes};
@@ -17,8 +17,6 @@ pub(crate) struct Terms {
     pub(crate) retry: Option<Arc<retry::Rules>>,
     pub(crate) timeout: timeout::Rules,
     pub(crate) late: Late,
-    /// Retries and timeouts again, when they are the client's wish.
-    pub(crate) wished: Option<decision::Terms>,
 }
 
 impl Terms {
@@ -29,17 +27,26 @@ impl Terms {
         live: &Live,
         client: &Client,
     ) -> Self {
-        if !asks(request) || !is_trusted(request, live, client) {
-            let (retry, timeout) = (destination.retry.clone(), destination.timeout);
-            return Self { retry, timeout, late: Late::default(), wished: None };
+        match wishes(request, buf, live, client.door, client.peer.ip()) {
+            None => Self { retry: destination.retry.clone(), timeout: destination.timeout, late: Late::default() },
+            Some(wishes) => {
+                let terms = wishes.terms(destination, live.plan.settings.compatibility);
+                Self { retry: terms.retry, timeout: terms.timeout, late: wishes.late() }
+            }
         }
-        let mut wishes = Wishes::default();
-        for field in request.fields.iter().filter(|field| field.id == Name::XEnvoyOther) {
-            wishes.read(field.name.of(buf), field.value.of(buf));
-        }
-        let terms = wishes.terms(destination, live.plan.settings.compatibility);
-        Self { retry: terms.retry.clone(), timeout: terms.timeout, late: wishes.late(), wished: Some(terms) }
     }
+}
+
+/// What a request asks for itself, when it asks and its client is trusted.
+pub(crate) fn wishes(request: &RequestHead, buf: &[u8], live: &Live, door: Door, peer: IpAddr) -> Option<Wishes> {
+    if !asks(request) || !is_trusted(request, live, door, peer) {
+        return None;
+    }
+    let mut wishes = Wishes::default();
+    for field in request.fields.iter().filter(|field| field.id == Name::XEnvoyOther) {
+        wishes.read(field.name.of(buf), field.value.of(buf));
+    }
+    Some(wishes)
 }
 
 fn asks(request: &RequestHead) -> bool {
@@ -47,11 +54,11 @@ fn asks(request: &RequestHead) -> bool {
 }
 
 /// Trusted by its address, and by having come straight from it.
-fn is_trusted(request: &RequestHead, live: &Live, client: &Client) -> bool {
+fn is_trusted(request: &RequestHead, live: &Live, door: Door, peer: IpAddr) -> bool {
     let trust = &live.plan.settings.trust;
-    let ranges = match client.door {
+    let ranges = match door {
         Door::Outbound => &trust.outbound,
         Door::Gateway { .. } => &trust.gateways,
     };
-    trust::covers(ranges, client.peer.ip()) && !request.fields.iter().any(|field| field.id == Name::XForwardedFor)
+    trust::covers(ranges, peer) && !request.fields.iter().any(|field| field.id == Name::XForwardedFor)
 }
