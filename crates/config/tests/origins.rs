@@ -47,6 +47,7 @@ spec:
     streamIdle: 3s
     connectionIdle: 4s
     replayMemory: 1Mi
+    h2: { maxConcurrentStreams: 7 }
 ---
 ";
 
@@ -119,6 +120,9 @@ spec:
         maxRetries: 4
         maxRequestsPerConnection: 50
         idleTimeout: 60s
+        maxConcurrentStreams: 9
+        h2UpgradePolicy: UPGRADE
+        http2KeepAlive: { interval: 5s, timeout: 2s }
     loadBalancer: { simple: RANDOM }
     outlierDetection:
       consecutive5xxErrors: 7
@@ -188,6 +192,7 @@ fn assert_named(text: &str, value: &Value<'_>) {
         "retries.maxBackoff" => &["backoff", "maxInterval"],
         "connectionPool.http.maxRetries" => &["maxRetries", "percent", "retryBudget"],
         "rewrite.authority" | "route.authority" => &["authority", "host"],
+        "protocol" => &["h2UpgradePolicy"],
         _ => &[last],
     };
     assert!(words.iter().any(|word| line.contains(word)), "{}: {line}", value.name);
@@ -289,4 +294,27 @@ fn of_two_rules_for_a_host_each_field_has_the_place_of_its_own() {
     assert_eq!(of("connectionPool.http.http2MaxRequests"), Some(line("http2MaxRequests")));
     assert_eq!(of("retryBudget.percent"), Some(line("percent: 5")));
     assert_eq!(of("retryBudget.minRetryConcurrency"), None, "a budget is taken whole");
+}
+
+#[test]
+fn what_an_envoy_filter_changes_has_the_place_of_its_patch() {
+    let filter = "apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: { name: f }
+spec:
+  configPatches:
+  - applyTo: HTTP_ROUTE
+    match: { context: SIDECAR_OUTBOUND }
+    patch: { operation: MERGE, value: { route: { timeout: 7s } } }
+  - applyTo: CLUSTER
+    match: { context: SIDECAR_OUTBOUND }
+    patch: { operation: MERGE, value: { outlier_detection: { interval: 4s } } }
+";
+    let plan = plan(&format!("{SERVICE}{ROUTE}{RULE}{filter}"));
+    let values = effective::of_destination(&forward(&plan, 0).destinations[0]);
+    assert_eq!(source_of(&values, "timeout").map(|it| it.0), Some(Source::Filter));
+    assert_eq!(source_of(&values, "retries.attempts").map(|it| it.0), Some(Source::Route));
+    let values = effective::of_upstream(&plan.clusters[0]);
+    assert_eq!(source_of(&values, "outlierDetection.interval").map(|it| it.0), Some(Source::Filter));
+    assert_eq!(source_of(&values, "outlierDetection.baseEjectionTime").map(|it| it.0), Some(Source::Destination));
 }

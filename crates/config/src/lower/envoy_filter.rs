@@ -8,13 +8,14 @@
 mod chain;
 mod route;
 
+use super::origins::{Before, patched};
 use crate::bundle::Bundle;
 use crate::kind::envoy_filter::cluster::{ClusterPatch, ManagerPatch};
 use crate::kind::envoy_filter::{EnvoyFilter, Lists, Matches, Patch, Reach, Value};
 use crate::problem::{Code, Problem};
 use std::sync::Arc;
-use weir_policy::outlier;
 use weir_policy::plan::{Plan, Upstream};
+use weir_policy::{effective, outlier};
 
 /// A patch with the filter that it stands in.
 #[derive(Clone, Copy)]
@@ -61,7 +62,12 @@ pub fn apply(plan: &mut Plan, filters: &[Arc<EnvoyFilter>], bundle: &Bundle, pro
     for of in &chosen {
         match &of.patch.value {
             Value::Cluster(value) => clusters(plan, of, value, problems),
-            Value::Manager(value) => trust(plan, of.patch.context, value),
+            Value::Manager(value) => {
+                let before = Before::of(effective::of_settings(&plan.settings));
+                trust(plan, of.patch.context, value);
+                let changed = before.changed(effective::of_settings(&plan.settings));
+                patched(&mut plan.settings.origins, changed, &of.patch.place);
+            }
             Value::Route(_) | Value::Host(_) | Value::Insert(..) => {}
         }
     }
@@ -100,7 +106,11 @@ fn clusters(plan: &mut Plan, of: &Chosen<'_>, patch: &ClusterPatch, problems: &m
     }
     for upstream in &mut plan.clusters {
         if fits(upstream, &of.patch.matches) {
-            merge(Arc::make_mut(upstream), patch, of.patch.lists);
+            let before = Before::of(effective::of_upstream(upstream));
+            let upstream = Arc::make_mut(upstream);
+            merge(upstream, patch, of.patch.lists);
+            let changed = before.changed(effective::of_upstream(upstream));
+            patched(&mut upstream.origins, changed, &of.patch.place);
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::bundle::Options;
 use crate::fields::Fields;
 use crate::kind::mesh::Mesh;
+use weir_policy::effective::Value;
 use weir_policy::origin::{Origin, Origins, Source};
 use weir_policy::place::Place;
 
@@ -202,6 +203,9 @@ pub fn of_upstream(policy: &Fields, mesh: Option<&Mesh>, settings: &Origins) -> 
     for name in UPSTREAM {
         policy.tell(name, &mut origins, name, Source::Destination);
     }
+    for path in ["connectionPool.http.h2UpgradePolicy", "connectionPool.http.useClientProtocol"] {
+        policy.tell(path, &mut origins, "protocol", Source::Destination);
+    }
     let (budget, source) = match (policy.place("retryBudget"), mesh) {
         (None, Some(mesh)) => (&mesh.at, Source::Mesh),
         _ => (policy, Source::Destination),
@@ -216,6 +220,28 @@ pub fn of_upstream(policy: &Fields, mesh: Option<&Mesh>, settings: &Origins) -> 
         budget.tell(name, &mut origins, name, source);
     }
     origins
+}
+
+/// The values of something before an EnvoyFilter's patch: what differs behind it is the patch's word.
+pub struct Before(Vec<(&'static str, String)>);
+
+impl Before {
+    pub fn of(values: Vec<Value<'_>>) -> Self {
+        Self(values.into_iter().map(|value| (value.name, value.value)).collect())
+    }
+
+    /// The names of the values that are others now.
+    pub fn changed(&self, now: Vec<Value<'_>>) -> Vec<&'static str> {
+        let is_new = |value: &Value<'_>| !self.0.iter().any(|(name, old)| *name == value.name && *old == value.value);
+        now.iter().filter(|value| is_new(value)).map(|value| value.name).collect()
+    }
+}
+
+/// These values are a patch's word.
+pub fn patched(origins: &mut Origins, names: Vec<&'static str>, place: &Place) {
+    for name in names {
+        origins.set(name, Source::Filter, place.clone());
+    }
 }
 
 /// Of the mesh's settings; the command line has the last word on `compatibility`.

@@ -5,6 +5,7 @@
 //! ```
 //! A limit of a listener is one bucket; one that a route or host brings is one bucket per route entry, as in Envoy.
 
+use super::super::origins::{Before, patched};
 use super::route::{is_host, is_route};
 use super::{Chosen, Side};
 use crate::kind::envoy_filter::filter::{Config, Filter as Words};
@@ -13,6 +14,7 @@ use crate::kind::envoy_filter::{Insert, Value};
 use crate::lower::limit;
 use crate::problem::{Code, Problem};
 use std::sync::Arc;
+use weir_policy::effective;
 use weir_policy::filter::{Chain, Filter};
 use weir_policy::limit::{Action, Limit, LimitIndex, Rules};
 use weir_policy::route::{Route, Table};
@@ -49,22 +51,24 @@ pub(super) fn apply(
     problems: &mut Vec<Problem>,
 ) {
     let here: Vec<Chosen<'_>> = chosen.iter().filter(|of| side.takes(of.patch.context)).copied().collect();
-    let concerned = here.iter().any(|of| match &of.patch.value {
+    let concerns = |of: &&Chosen<'_>| match &of.patch.value {
         Value::Insert(..) => true,
         Value::Route(patch) => !patch.per_filter.is_empty(),
         Value::Host(patch) => !patch.per_filter.is_empty(),
         Value::Cluster(_) | Value::Manager(_) => false,
-    });
-    if !concerned {
-        return;
-    }
+    };
+    let Some(last) = here.iter().rfind(concerns).map(|of| &of.patch.place) else { return };
     let slots = slots(&here, side, limits, problems);
     table.chain = Chain { filters: slots.iter().filter_map(listener_filter).collect() };
     for host in table.hosts_mut() {
         for (nth, entry) in host.entries.iter_mut().enumerate() {
             let mut own = Own { host: &host.name, nth, side, here: &here, limits };
             let chain = own.chain(&slots, &entry.then);
-            Arc::make_mut(&mut entry.then).chain = chain;
+            let before = Before::of(effective::of_route(&entry.then));
+            let route = Arc::make_mut(&mut entry.then);
+            route.chain = chain;
+            let changed = before.changed(effective::of_route(route));
+            patched(&mut route.origins, changed, last);
         }
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! As in Envoy a virtual host's policy holds for routes that have none of their own. Does not: touch filters.
 
+use super::super::origins::{Before, patched};
 use super::{Chosen, Side};
 use crate::kind::envoy_filter::route::RetryPatch;
 use crate::kind::envoy_filter::{Lists, Matches, Value};
 use std::sync::Arc;
 use std::time::Duration;
+use weir_policy::effective;
 use weir_policy::plan::Compatibility;
 use weir_policy::retry::{BackOff, Conditions, NonIdempotent, Previous, Rules};
 use weir_policy::route::{Action, Destination, Route, Table};
@@ -48,6 +50,7 @@ fn changes(of: &Chosen<'_>, route: &Route) -> bool {
 fn change(route: &mut Route, of: &Chosen<'_>, compatibility: Compatibility) {
     let Action::Forward(forward) = &mut route.action else { return };
     for destination in &mut forward.destinations {
+        let before = Before::of(effective::of_destination(destination));
         match &of.patch.value {
             Value::Route(patch) => {
                 if let Some(retry) = &patch.retry {
@@ -64,6 +67,8 @@ fn change(route: &mut Route, of: &Chosen<'_>, compatibility: Compatibility) {
             }
             Value::Cluster(_) | Value::Manager(_) | Value::Insert(..) => {}
         }
+        let changed = before.changed(effective::of_destination(destination));
+        patched(&mut destination.origins, changed, &of.patch.place);
     }
 }
 
