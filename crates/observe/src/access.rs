@@ -27,6 +27,8 @@ pub struct Line<'a> {
     pub route_name: &'a str,
     pub downstream_remote_address: SocketAddr,
     pub attempts: u32,
+    /// Of a gRPC request.
+    pub grpc_status: Option<u16>,
     /// The word of a refusal; empty for none.
     pub reason: &'a str,
 }
@@ -57,6 +59,9 @@ impl Line<'_> {
         text(out, "route_name", self.route_name.as_bytes());
         address(out, "downstream_remote_address", Some(self.downstream_remote_address));
         number(out, "attempts", u64::from(self.attempts));
+        if let Some(status) = self.grpc_status {
+            number(out, "grpc_status", u64::from(status));
+        }
         if !self.reason.is_empty() {
             text(out, "reason", self.reason.as_bytes());
         }
@@ -243,6 +248,7 @@ mod tests {
             route_name: "r",
             downstream_remote_address: SocketAddr::from(([127, 0, 0, 1], 81)),
             attempts: 1,
+            grpc_status: None,
             reason: "",
         }
     }

@@ -3,7 +3,7 @@
 use crate::clusters::{self, ClusterNumbers};
 use crate::histogram::{BYTES, DURATION_MICROS, Total};
 use crate::registry::{Registry, ServiceLabels};
-use crate::shard::{Series, SeriesKey, Totals};
+use crate::shard::{Protocol, Series, SeriesKey, Totals};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -118,9 +118,11 @@ fn request_labels(
          destination_app=\"unknown\",destination_version=\"unknown\",destination_service=\"{host}\",\
          destination_canonical_service=\"{name}\",destination_canonical_revision=\"latest\",\
          destination_service_name=\"{name}\",destination_service_namespace=\"{namespace}\",\
-         destination_cluster=\"unknown\",request_protocol=\"http\",response_code=\"{}\",grpc_response_status=\"\",\
+         destination_cluster=\"unknown\",request_protocol=\"{}\",response_code=\"{}\",grpc_response_status=\"{}\",\
          response_flags=\"{}\",connection_security_policy=\"unknown\"",
+        if key.protocol == Protocol::Grpc { "grpc" } else { "http" },
         key.status,
+        key.grpc.map(|status| status.to_string()).unwrap_or_default(),
         flags(key.flags),
     );
     if registry.code_class() {
@@ -192,7 +194,7 @@ mod tests {
     fn shards_are_summed_and_labels_escaped() {
         let registry = Registry::new(Source { workload: "shop".into(), namespace: "default".into() });
         let labels = registry.labels(ServiceLabels { host: "a\"b".into(), name: "a".into(), namespace: "n".into() });
-        let key = SeriesKey { labels: Some(labels), status: 503, flags: 1, protocol: Protocol::Http11 };
+        let key = SeriesKey { labels: Some(labels), status: 503, flags: 1, protocol: Protocol::Http, grpc: None };
         let sample = Sample { duration: Duration::from_millis(3), request_bytes: 0, response_bytes: 10 };
         let (mut first, mut second) = (Shard::new(), Shard::new());
         first.record(&key, &sample);

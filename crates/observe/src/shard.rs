@@ -14,12 +14,11 @@ use std::time::Duration;
 /// Series of one worker. Beyond them requests are still counted, under the labels of [`SeriesKey::OTHER`].
 pub const MOST_SERIES: usize = 10_000;
 
-/// `request_protocol`, with the version for logs.
+/// `request_protocol`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Protocol {
-    Http10,
-    Http11,
-    Http2,
+    Http,
+    Grpc,
 }
 
 /// What tells one series of requests from another.
@@ -31,11 +30,13 @@ pub struct SeriesKey {
     /// Bits whose text the caller of `render` knows.
     pub flags: u32,
     pub protocol: Protocol,
+    /// `grpc_response_status`: 0 to 16; `None` where there is none.
+    pub grpc: Option<u8>,
 }
 
 impl SeriesKey {
     /// Where requests are counted that found no room.
-    pub const OTHER: Self = Self { labels: Some(u32::MAX), status: 0, flags: 0, protocol: Protocol::Http11 };
+    pub const OTHER: Self = Self { labels: Some(u32::MAX), status: 0, flags: 0, protocol: Protocol::Http, grpc: None };
 }
 
 /// One finished request.
@@ -149,7 +150,7 @@ mod tests {
         let mut shard = Shard::new();
         let sample = Sample { duration: Duration::ZERO, request_bytes: 0, response_bytes: 0 };
         for number in 0..MOST_SERIES as u32 + 50 {
-            let key = SeriesKey { labels: Some(number), status: 200, flags: 0, protocol: Protocol::Http11 };
+            let key = SeriesKey { labels: Some(number), status: 200, flags: 0, protocol: Protocol::Http, grpc: None };
             shard.record(&key, &sample);
         }
         let (mut series, mut requests, mut other) = (0, 0, 0);

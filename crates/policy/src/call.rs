@@ -18,7 +18,7 @@
 
 use crate::cluster::{Cluster, Draw, EndpointId, Tried};
 use crate::flag::Flags;
-use crate::outcome::{self, ConnectFailure, Outcome};
+use crate::outcome::{self, Again, ConnectFailure, Outcome};
 use crate::outlier;
 use crate::refusal::Refusal;
 use crate::retry::{self, Idempotency, No, Previous};
@@ -28,6 +28,7 @@ use crate::trail::{End, Moment, Spent, Then, Trail};
 use crate::wish::Late;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the wet side does next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -89,6 +90,17 @@ enum State {
 enum Retrying {
     No,
     Yes,
+}
+
+/// A server that asks for more than this is not waited for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What a server says about another try.
+const fn again(outcome: &Outcome) -> Again {
+    match outcome.result {
+        outcome::Result::Response(response) => response.again,
+        _ => Again::Unsaid,
+    }
 }
 
 impl Call {
@@ -214,7 +226,7 @@ impl Call {
             Ok(()) => {
                 self.tried.push(Tried { endpoint, address: cluster.address(endpoint) });
                 self.leave(cluster, endpoint);
-                self.back_off(cluster, draw, now)
+                self.back_off(cluster, draw, outcome, now)
             }
             Err(no) => {
                 if self.attempts > 1 {
@@ -305,7 +317,13 @@ impl Call {
         if self.attempts > rules.attempts {
             return refuse(cluster, No::Attempts);
         }
-        if self.deadline().is_some_and(|deadline| now >= deadline) {
+        let wait = match again(outcome) {
+            Again::Unsaid => Duration::ZERO,
+            Again::After(length) if length > LONGEST_WAIT => return refuse(cluster, No::Time),
+            Again::After(length) => length,
+            Again::Never => return refuse(cluster, No::PushBack),
+        };
+        if self.deadline().is_some_and(|deadline| now + wait >= deadline) {
             return refuse(cluster, No::Time);
         }
         if cluster.inflight.retries >= cluster.rules().inflight.retries {
@@ -323,11 +341,15 @@ impl Call {
         Ok(())
     }
 
-    fn back_off(&mut self, cluster: &mut Cluster, draw: &mut Draw<'_>, now: Time) -> Step {
+    fn back_off(&mut self, cluster: &mut Cluster, draw: &mut Draw<'_>, outcome: &Outcome, now: Time) -> Step {
         self.state = State::Waiting;
         self.retrying = Retrying::Yes;
-        let wait =
-            self.retry.as_ref().map_or_else(Default::default, |rules| rules.back_off.draw(self.attempts, draw.rng));
+        let wait = match again(outcome) {
+            Again::After(length) => length,
+            Again::Unsaid | Again::Never => {
+                self.retry.as_ref().map_or_else(Default::default, |rules| rules.back_off.draw(self.attempts, draw.rng))
+            }
+        };
         cluster.counts.back_off.record(wait);
         let until = now + wait;
         Step::Wait(self.deadline().map_or(until, |deadline| until.min(deadline)))

@@ -3,6 +3,7 @@
 //! Does not: decide what follows ([`crate::retry`], [`crate::call`]).
 
 use crate::time::Time;
+use std::time::Duration;
 
 /// One try's end, or for a response its beginning: the head has arrived.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,6 +58,20 @@ pub struct Response {
     pub grpc: Option<u16>,
     /// The status that outlier detection counts: of a gRPC request, the one that its `grpc-status` stands for.
     pub counted: u16,
+    /// What the server itself says about another try.
+    pub again: Again,
+}
+
+/// `grpc-retry-pushback-ms` (gRPC's retry design A6) or `Retry-After` (RFC 9110 section 10.2.3); ours, not under
+/// compatibility istio.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Again {
+    /// Nothing: the back-off is ours.
+    #[default]
+    Unsaid,
+    /// Not before: in place of the back-off, if the deadline allows.
+    After(Duration),
+    Never,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +118,7 @@ pub enum Connected {
 impl Response {
     /// One that carries nothing but its status.
     pub const fn plain(status: u16) -> Self {
-        Self { status, ratelimited: false, marked: false, grpc: None, counted: status }
+        Self { status, ratelimited: false, marked: false, grpc: None, counted: status, again: Again::Unsaid }
     }
 }
 

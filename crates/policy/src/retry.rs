@@ -195,6 +195,8 @@ pub enum No {
     Budget,
     /// The body was too large to keep, so it cannot be sent again.
     BodyNotKept,
+    /// The server asked not to be asked again (a negative `grpc-retry-pushback-ms`).
+    PushBack,
 }
 
 impl No {
@@ -209,11 +211,12 @@ impl No {
             Self::MaxRetries => "max_retries",
             Self::Budget => "budget",
             Self::BodyNotKept => "body_not_kept",
+            Self::PushBack => "push_back",
         }
     }
 
     /// Every variant, in order: for counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Condition,
         Self::Started,
         Self::Method,
@@ -222,6 +225,7 @@ impl No {
         Self::MaxRetries,
         Self::Budget,
         Self::BodyNotKept,
+        Self::PushBack,
     ];
 }
 

@@ -3,6 +3,7 @@
 //! Does not: format (`weir_observe` does).
 
 use crate::decisions;
+use crate::http::carrier::Protocol as Spoken;
 use crate::mesh::{Cell, Door};
 use crate::worker::{Lease, Worker};
 use std::borrow::Cow;
@@ -39,6 +40,8 @@ pub(crate) struct Record {
     pub(crate) chosen: Option<usize>,
     pub(crate) trail: Trail,
     pub(crate) peer: SocketAddr,
+    /// `grpc-status`, of the head or of the trailers.
+    pub(crate) grpc: Option<u16>,
 }
 
 /// What the log shows of a request's head.
@@ -67,6 +70,7 @@ impl Record {
             door,
             chosen: None,
             trail: Trail::default(),
+            grpc: None,
             peer,
         }
     }
@@ -75,16 +79,16 @@ impl Record {
     pub(crate) fn finish(mut self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>) {
         let now = worker.now();
         let duration = now.since(self.began);
-        let protocol = match asked.map(|asked| asked.request.version) {
-            Some(Version::Http10) => Protocol::Http10,
-            Some(Version::Http2) => Protocol::Http2,
-            _ => Protocol::Http11,
-        };
+        let grpc = asked.is_some_and(|asked| Spoken::of(asked.request, asked.buf) == Spoken::Grpc);
         let key = SeriesKey {
             labels: self.cell.as_ref().map(|cell| cell.labels),
             status: self.status,
             flags: self.flags.bits(),
-            protocol,
+            protocol: if grpc { Protocol::Grpc } else { Protocol::Http },
+            grpc: self
+                .grpc
+                .filter(|_| grpc)
+                .and_then(|status| u8::try_from(status).ok().filter(|status| *status <= 16)),
         };
         worker
             .shard
@@ -125,6 +129,7 @@ impl Record {
             route_name: self.route.as_ref().map_or("", |route| &route.name),
             downstream_remote_address: self.peer,
             attempts: self.attempts,
+            grpc_status: self.grpc,
             reason: self.reason.map_or("", Refusal::word),
         });
     }

@@ -64,6 +64,7 @@ names! {
     ContentType = "content-type",
     GrpcStatus = "grpc-status",
     GrpcTimeout = "grpc-timeout",
+    GrpcRetryPushbackMs = "grpc-retry-pushback-ms",
     Server = "server",
     Date = "date",
     RetryAfter = "retry-after",

@@ -57,6 +57,7 @@ pub(crate) async fn refuse_now(
     // A gRPC client reads its own status; HTTP's is 200 then.
     let status = if grpc.is_some() && why != Refusal::ClientGone { 200 } else { status };
     record.status = status;
+    record.grpc = grpc.map(u16::from);
     record.details = reply::details(why);
     record.flags = record.flags.with(why.flags());
     if why == Refusal::ClientGone {

@@ -6,16 +6,18 @@ use super::exchange::Exchange;
 use super::headers::Ask;
 use crate::mesh::Cell;
 use crate::upstream::lane::Lane;
+use crate::upstream::ride::Ride;
 use crate::upstream::{pool, shared};
 use crate::worker::Worker;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use weir_policy::call::{Attempt, Call};
 use weir_policy::cluster::{Cluster, Draw};
 use weir_policy::drive::World;
-use weir_policy::outcome::{self, Outcome, Reached, Result as Ended};
+use weir_policy::outcome::{self, Again, Outcome, Reached, Result as Ended};
 use weir_policy::outlier;
-use weir_policy::plan::Upstream;
+use weir_policy::plan::{Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
 use weir_policy::retry;
 use weir_policy::time::Time;
@@ -37,6 +39,15 @@ impl Protocol {
     }
 }
 
+fn number<N: std::str::FromStr>(digits: &[u8]) -> Option<N> {
+    std::str::from_utf8(digits).ok()?.trim().parse().ok()
+}
+
+/// `grpc-retry-pushback-ms`: what is no number of milliseconds asks not to be asked again.
+fn push_back(value: &[u8]) -> Again {
+    number(value).map_or(Again::Never, |millis| Again::After(Duration::from_millis(millis)))
+}
+
 /// The wet side of one call.
 pub(crate) struct Carrier<'a> {
     pub(crate) exchange: Exchange<'a>,
@@ -46,6 +57,9 @@ pub(crate) struct Carrier<'a> {
     /// Whether the latest try had a connection.
     pub(crate) connected: outcome::Connected,
     pub(crate) protocol: Protocol,
+    pub(crate) compatibility: Compatibility,
+    /// `grpc-status` of the latest answer, as far as it is known.
+    pub(crate) grpc: Option<u16>,
     /// What the upstream is spoken to in.
     pub(crate) speaks: Version,
     /// The call's, for what it asks of response heads.
@@ -99,7 +113,14 @@ impl Carrier<'_> {
             self.exchange.write_request(&self.ask, attempt.number, expected);
             match self.exchange.head(&mut lane, &attempt.limits).await {
                 Ok(()) => {
-                    return (Ended::Response(self.seen()), Some(lane));
+                    let mut seen = self.seen();
+                    if let Lane::Shared(ride) = &mut lane
+                        && self.may_peek(attempt, &seen)
+                    {
+                        self.peek(ride, &mut seen).await;
+                    }
+                    self.grpc = seen.grpc;
+                    return (Ended::Response(seen), Some(lane));
                 }
                 Err(ended) => {
                     // A pooled connection that was over before our request came: take another, nothing was lost.
@@ -116,18 +137,22 @@ impl Carrier<'_> {
     /// What of the response's head matters to policies.
     fn seen(&self) -> outcome::Response {
         let way = &self.exchange.way;
+        let buf = way.answer.unread();
         let mut seen = outcome::Response::plain(way.response.status);
         let marks = self.retry.as_deref().filter(|rules| !rules.headers.is_empty());
+        let heeds = self.compatibility == Compatibility::Weir;
         for field in &way.response.fields {
-            if marks.is_some_and(|rules| rules.marks(field.name.of(way.answer.unread()))) {
+            if marks.is_some_and(|rules| rules.marks(field.name.of(buf))) {
                 seen.marked = true;
             }
             match field.id {
                 Name::XEnvoyRatelimited => seen.ratelimited = true,
-                Name::GrpcStatus => {
-                    let digits = std::str::from_utf8(field.value.of(way.answer.unread())).ok();
-                    seen.grpc = digits.and_then(|digits| digits.parse().ok());
+                Name::GrpcStatus => seen.grpc = number(field.value.of(buf)),
+                Name::RetryAfter if heeds => {
+                    let seconds = number(field.value.of(buf)).map(Duration::from_secs);
+                    seen.again = seconds.map_or(seen.again, Again::After);
                 }
+                Name::GrpcRetryPushbackMs if heeds => seen.again = push_back(field.value.of(buf)),
                 _ => {}
             }
         }
@@ -135,6 +160,27 @@ impl Carrier<'_> {
             seen.counted = outlier::status_of_grpc(code);
         }
         seen
+    }
+
+    /// Whether a gRPC answer is looked at a little further than its head: its status may follow at once.
+    fn may_peek(&self, attempt: &Attempt, seen: &outcome::Response) -> bool {
+        self.protocol == Protocol::Grpc
+            && self.compatibility == Compatibility::Weir
+            && seen.grpc.is_none()
+            && seen.status == 200
+            && self.exchange.is_sent()
+            && self.retry.as_deref().is_some_and(|rules| rules.after_grpc() && attempt.number <= rules.attempts)
+    }
+
+    /// Waits a moment for the first piece of the answer's body; without one, its trailers say how it ended.
+    async fn peek(&mut self, ride: &mut Ride, seen: &mut outcome::Response) {
+        self.exchange.peek(ride).await;
+        let Some(trailers) = ride.trailers() else { return };
+        if let Some(value) = trailers.get("grpc-retry-pushback-ms") {
+            seen.again = push_back(value.as_bytes());
+        }
+        // Outlier detection does not look at trailers, as Envoy's.
+        seen.grpc = trailers.get("grpc-status").and_then(|value| number(value.as_bytes()));
     }
 
     /// A connection, unless the client leaves or the time is up first.

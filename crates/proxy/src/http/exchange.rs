@@ -29,6 +29,9 @@ use weir_policy::time::Time;
 use weir_policy::timeout::{Limits, Which};
 use weir_wire::{Parsed, RequestKind};
 
+/// How long the head of an answer waits for what follows it.
+const PEEK: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// How long a client may leave an answer of our own unread.
 const UNREAD: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -221,6 +224,22 @@ impl Exchange<'_> {
             Parsed::Complete => Ok(()),
             Parsed::Partial => Err(weir_wire::Malformed::StatusLine),
         }
+    }
+
+    /// Has the upstream all of the request?
+    pub(crate) const fn is_sent(&self) -> bool {
+        self.upload.is_complete() && self.sent == self.way.up.len()
+    }
+
+    /// Waits for what follows the head of an answer, but not long: it may be a stream whose first message is due
+    /// tomorrow.
+    pub(crate) async fn peek(&mut self, ride: &mut Ride) {
+        let until = self.worker.now() + PEEK;
+        poll_fn(|cx| match ride.poll_peek(cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => self.client.alarm.poll(&self.worker.mesh.clock, until, cx),
+        })
+        .await;
     }
 
     /// The upstream ended the connection. On a reused one that had ended before our first bytes came, they cannot

@@ -243,6 +243,7 @@ async fn send(
         authority: shape.authority,
         original_path: shape.original_path,
         request_id,
+        protocol,
         door: client.door,
         peer: client.peer,
         edits: [&route.headers.request, &destination.headers.request, passage.over.unwrap_or(&NO_EDITS)],
@@ -283,6 +284,8 @@ async fn send(
         ask,
         connected: Connected::No,
         protocol,
+        compatibility: settings.compatibility,
+        grpc: None,
         speaks,
         retry: terms.retry,
         last: None,
@@ -297,6 +300,7 @@ async fn send(
         record.trail = call.take_trail();
     }
     record.upstream = carrier.last;
+    record.grpc = carrier.grpc;
     let Carrier { mut exchange, .. } = carrier;
     exchange.mirror();
     let asked = Asked { request, buf, request_id };
@@ -423,6 +427,7 @@ async fn relay(
     let mut relay = Relay::new(exchange, lane.body(framing), delivery, way.trailers, way.deadline);
     let relayed = relay.run(&mut lane).await;
     record.sent = relay.bytes;
+    record.grpc = relay.grpc.or(record.grpc);
     let uploaded = exchange.upload.is_complete() && exchange.sent == exchange.way.up.len() && !exchange.deaf;
     let clean = relayed == Relayed::Complete && uploaded;
     if clean && framing != Framing::UntilClose && exchange.way.response.keeps_alive() && exchange.way.answer.is_empty()

@@ -6,9 +6,11 @@
 //! ```
 //! One pass over the spans, no map, no allocation per field. Does not: send.
 
+use super::carrier::Protocol;
 use crate::mesh::Door;
 use std::net::SocketAddr;
 use weir_policy::cors;
+use weir_policy::grpc;
 use weir_policy::plan::Compatibility;
 use weir_policy::route::Edits;
 use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, write};
@@ -26,6 +28,7 @@ pub(crate) struct Ask<'a> {
     /// The path as received, with query, when it was rewritten.
     pub(crate) original_path: Option<&'a [u8]>,
     pub(crate) request_id: &'a [u8],
+    pub(crate) protocol: Protocol,
     pub(crate) door: Door,
     pub(crate) peer: SocketAddr,
     /// Of the rule, of the destination, and of a limit that was exceeded and not enforced.
@@ -45,7 +48,9 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     write::field(up, b"host", ask.authority);
     let plain = ask.edits.iter().all(|edits| edits.is_empty());
     write::fields(up, ask.buf, &ask.request.fields, |field| {
-        request_field_stays(field, ask) && (plain || edits_leave(&ask.edits, field.name.of(ask.buf)))
+        request_field_stays(field, ask)
+            && !(field.id == Name::GrpcTimeout && ask.protocol == Protocol::Grpc && expected.is_some())
+            && (plain || edits_leave(&ask.edits, field.name.of(ask.buf)))
     });
     if ask.request.framing == Framing::Chunked {
         up.extend_from_slice(b"transfer-encoding: chunked\r\n");
@@ -55,6 +60,11 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     write::number_field(up, b"x-envoy-attempt-count", u64::from(number));
     if let Some(millis) = expected {
         write::number_field(up, b"x-envoy-expected-rq-timeout-ms", millis);
+        if ask.protocol == Protocol::Grpc {
+            up.extend_from_slice(b"grpc-timeout: ");
+            grpc::write_timeout(up, millis);
+            up.extend_from_slice(b"\r\n");
+        }
     }
     if let Some(path) = ask.original_path {
         write::field(up, b"x-envoy-original-path", path);

@@ -55,6 +55,8 @@ pub(crate) struct Relay<'x, 'a> {
     straight: usize,
     /// What follows the body, to a client that reads frames.
     tail: Option<HeaderMap>,
+    /// `grpc-status`, when the trailers have it.
+    pub(crate) grpc: Option<u16>,
     /// Bytes of the body.
     pub(crate) bytes: u64,
     deadline: Option<Time>,
@@ -69,7 +71,18 @@ impl<'x, 'a> Relay<'x, 'a> {
         trailers: Trailers,
         deadline: Option<Time>,
     ) -> Self {
-        Self { exchange, body, delivery, trailers, down_sent: 0, straight: 0, tail: None, bytes: 0, deadline }
+        Self {
+            exchange,
+            body,
+            delivery,
+            trailers,
+            down_sent: 0,
+            straight: 0,
+            tail: None,
+            grpc: None,
+            bytes: 0,
+            deadline,
+        }
     }
 
     pub(crate) async fn run(&mut self, lane: &mut Lane) -> Relayed {
@@ -185,6 +198,9 @@ impl<'x, 'a> Relay<'x, 'a> {
             Lane::Own(_) => None,
             Lane::Shared(ride) => ride.take_trailers(),
         };
+        if let Some(status) = trailers.as_ref().and_then(|trailers| trailers.get("grpc-status")?.to_str().ok()) {
+            self.grpc = status.parse().ok();
+        }
         let Some(trailers) = trailers.filter(|_| self.trailers == Trailers::Pass) else { return self.end_chunks(&[]) };
         if self.delivery == Delivery::Frames {
             self.tail = Some(trailers);

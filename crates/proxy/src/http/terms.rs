@@ -2,6 +2,7 @@
 //!
 //! Does not: read values (`weir_policy::wish` does).
 
+use super::carrier::Protocol;
 use super::serve::Client;
 use crate::mesh::{Door, Live};
 use std::net::IpAddr;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use weir_policy::retry;
 use weir_policy::route::Destination;
 use weir_policy::wish::{Late, Wishes};
-use weir_policy::{timeout, trust};
+use weir_policy::{grpc, timeout, trust};
 use weir_wire::{Name, RequestHead};
 
 /// See the module.
@@ -27,11 +28,12 @@ impl Terms {
         live: &Live,
         client: &Client,
     ) -> Self {
+        let timeout = as_grpc_asks(destination.timeout, request, buf);
         match wishes(request, buf, live, client.door, client.peer.ip()) {
-            None => Self { retry: destination.retry.clone(), timeout: destination.timeout, late: Late::default() },
+            None => Self { retry: destination.retry.clone(), timeout, late: Late::default() },
             Some(wishes) => {
                 let terms = wishes.terms(destination, live.plan.settings.compatibility);
-                Self { retry: terms.retry, timeout: terms.timeout, late: wishes.late() }
+                Self { retry: terms.retry, timeout: wishes.timeout(timeout), late: wishes.late() }
             }
         }
     }
@@ -47,6 +49,16 @@ pub(crate) fn wishes(request: &RequestHead, buf: &[u8], live: &Live, door: Door,
         wishes.read(field.name.of(buf), field.value.of(buf));
     }
     Some(wishes)
+}
+
+/// A gRPC client's own deadline (`grpc-timeout`) holds, capped by the route's timeout; as Envoy with Istio's
+/// `max_grpc_timeout`.
+fn as_grpc_asks(timeout: timeout::Rules, request: &RequestHead, buf: &[u8]) -> timeout::Rules {
+    let field = request.fields.iter().find(|field| field.id == Name::GrpcTimeout);
+    let asked = field.and_then(|field| grpc::timeout(field.value.of(buf))).filter(|asked| !asked.is_zero());
+    let Some(asked) = asked.filter(|_| Protocol::of(request, buf) == Protocol::Grpc) else { return timeout };
+    let whole = timeout.whole.map_or(asked, |cap| cap.min(asked));
+    timeout::Rules { whole: Some(whole), per_try: timeout.per_try.filter(|per_try| *per_try < whole) }
 }
 
 fn asks(request: &RequestHead) -> bool {

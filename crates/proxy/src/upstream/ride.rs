@@ -28,7 +28,17 @@ pub(crate) struct Ride {
     send: Option<SendStream<Bytes>>,
     /// Bytes of the response that were read and not given back to its window.
     owed: usize,
+    early: Early,
     trailers: Option<HeaderMap>,
+}
+
+/// What was seen of the response's body before it was asked for.
+enum Early {
+    Nothing,
+    Data(Bytes),
+    /// Its end; the trailers are kept.
+    End,
+    Broken,
 }
 
 enum State {
@@ -73,7 +83,7 @@ impl Fault {
 
 impl Ride {
     pub(crate) const fn new(seat: Seat) -> Self {
-        Self { seat, state: State::Fresh, send: None, owed: 0, trailers: None }
+        Self { seat, state: State::Fresh, send: None, owed: 0, early: Early::Nothing, trailers: None }
     }
 
     /// Sends the head, which must be whole in the first bytes, or as much data as the window takes.
@@ -156,6 +166,28 @@ impl Ride {
         }
     }
 
+    /// Looks at what follows the head: ready when something has come.
+    pub(crate) fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let (State::Answering(body), Early::Nothing) = (&mut self.state, &self.early) else { return Poll::Ready(()) };
+        self.early = match ready!(body.poll_data(cx)) {
+            Some(Ok(data)) => Early::Data(data),
+            Some(Err(_)) => Early::Broken,
+            None => match ready!(body.poll_trailers(cx)) {
+                Ok(trailers) => {
+                    self.trailers = trailers;
+                    Early::End
+                }
+                Err(_) => Early::Broken,
+            },
+        };
+        Poll::Ready(())
+    }
+
+    /// What follows the body, when it is here already.
+    pub(crate) const fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+
     /// Reads a piece of the response's body. What was read before has been taken by the client.
     pub(crate) fn poll_fill(&mut self, into: &mut Buf, cx: &mut Context<'_>) -> Poll<io::Result<Read>> {
         let State::Answering(body) = &mut self.state else {
@@ -166,6 +198,16 @@ impl Ride {
             let _ = body.flow_control().release_capacity(std::mem::take(&mut self.owed));
         }
         let broken = |why: h2::Error| io::Error::other(why);
+        match std::mem::replace(&mut self.early, Early::Nothing) {
+            Early::Nothing => {}
+            Early::Data(data) => {
+                self.owed += data.len();
+                into.put(&data);
+                return Poll::Ready(Ok(Read::Some));
+            }
+            Early::End => return Poll::Ready(Ok(Read::End)),
+            Early::Broken => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
         match ready!(body.poll_data(cx)) {
             Some(Ok(data)) => {
                 self.owed += data.len();
@@ -183,7 +225,7 @@ impl Ride {
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        matches!(&self.state, State::Answering(body) if body.is_end_stream())
+        matches!(&self.early, Early::Nothing) && matches!(&self.state, State::Answering(body) if body.is_end_stream())
     }
 
     /// What came behind the body.

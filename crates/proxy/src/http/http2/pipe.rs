@@ -17,7 +17,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use weir_policy::flood::{Flood, Frame, Watch};
-use weir_wire::frame::{Frames, Head, Kind};
+use weir_wire::frame::{Fault, Frames, Head, Kind};
 
 /// Gathered at most; more has to wait for the socket.
 const GATHER: usize = 64 * 1024;
@@ -32,7 +32,14 @@ pub(crate) struct Pipe {
     out: RefCell<Out>,
     /// Of a client's connection; an upstream is not watched.
     guard: Option<RefCell<Guard>>,
-    flood: Cell<Option<Flood>>,
+    verdict: Cell<Option<Verdict>>,
+}
+
+/// Why a client is sent away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    Flood(Flood),
+    Fault(Fault),
 }
 
 #[derive(Default)]
@@ -70,13 +77,13 @@ impl Pipe {
             first: RefCell::new(first),
             out: RefCell::default(),
             guard,
-            flood: Cell::new(None),
+            verdict: Cell::new(None),
         }
     }
 
-    /// What the peer sends too much of, once.
-    pub(crate) fn take_flood(&self) -> Option<Flood> {
-        self.flood.take()
+    /// Why the peer is to be sent away, once.
+    pub(crate) fn take_verdict(&self) -> Option<Verdict> {
+        self.verdict.take()
     }
 
     /// Sends what was gathered.
@@ -108,17 +115,18 @@ impl Pipe {
         let Some(guard) = &self.guard else { return };
         let Guard { clock, watch, inbound, .. } = &mut *guard.borrow_mut();
         let now = clock.now();
-        let mut flood = None;
-        inbound.pass(bytes, |head| flood = watch.seen(meaning(head), now).or(flood));
-        if flood.is_some() {
-            self.flood.set(flood);
-        }
+        let mut found = None;
+        inbound.pass(bytes, |head, fault| {
+            let flood = watch.seen(meaning(head), now).map(Verdict::Flood);
+            found = found.or(fault.map(Verdict::Fault)).or(flood);
+        });
+        self.verdict.set(found);
     }
 
     fn went_out(&self, bytes: &[u8]) {
         let Some(guard) = &self.guard else { return };
         let Guard { watch, outbound, .. } = &mut *guard.borrow_mut();
-        outbound.pass(bytes, |head| {
+        outbound.pass(bytes, |head, _| {
             if head.kind == Kind::Data {
                 watch.answered();
             }
@@ -144,10 +152,6 @@ const fn meaning(head: Head) -> Frame {
 impl AsyncRead for End {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let pipe = &self.0;
-        if pipe.flood.get().is_some() {
-            // The connection is polled again once its end was decided.
-            return Poll::Pending;
-        }
         let before = buf.filled().len();
         let mut first = pipe.first.borrow_mut();
         if first.is_empty() {
@@ -158,6 +162,11 @@ impl AsyncRead for End {
             first.consume(count);
         }
         pipe.came_in(&buf.filled()[before..]);
+        if pipe.verdict.get().is_some() {
+            // Not even read: the connection is polled again once its end was said.
+            buf.set_filled(before);
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(()))
     }
 }

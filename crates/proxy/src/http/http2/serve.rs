@@ -7,7 +7,7 @@
 //! ```
 //! What is written is flushed once per turn. Does not: route or answer (`forward` does).
 
-use super::pipe::{End, Pipe};
+use super::pipe::{End, Pipe, Verdict};
 use super::stream::Stream;
 use super::text::{self, Rest};
 use crate::alarm::Alarm;
@@ -31,6 +31,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
+use weir_wire::frame::Fault;
 use weir_wire::{Malformed, Parsed, Version};
 
 /// Streams at once of a client inside the mesh, as Istio's sidecars allow.
@@ -142,9 +143,8 @@ impl Session {
                 connection.graceful_shutdown();
             }
             let accepted = connection.poll_accept(cx);
-            if let Some(flood) = pipe.take_flood() {
-                self.worker.mesh.registry.malformed(flood.word());
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            if let Some(verdict) = pipe.take_verdict() {
+                self.send_away(connection, verdict);
                 continue;
             }
             match accepted {
@@ -163,6 +163,17 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn send_away(&self, connection: &mut Connection, verdict: Verdict) {
+        let (word, reason) = match verdict {
+            Verdict::Flood(flood) => (flood.word(), Reason::ENHANCE_YOUR_CALM),
+            Verdict::Fault(Fault::Size) => ("h2_frame_size", Reason::FRAME_SIZE_ERROR),
+            Verdict::Fault(Fault::Window) => ("h2_flow_control", Reason::FLOW_CONTROL_ERROR),
+            Verdict::Fault(Fault::Protocol) => ("h2_protocol", Reason::PROTOCOL_ERROR),
+        };
+        self.worker.mesh.registry.malformed(word);
+        connection.abrupt_shutdown(reason);
     }
 
     /// The client broke the protocol, or is gone.
