@@ -19,7 +19,7 @@ pub struct Bundle {
 }
 
 /// What is not in the documents.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Overrides `Mesh.spec.compatibility`.
     pub compatibility: Option<Compatibility>,

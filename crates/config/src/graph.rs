@@ -16,8 +16,10 @@ use weir_policy::place::Place;
 use weir_policy::plan::Endpoint;
 
 /// A service with everything that serves it.
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub struct Service {
+    /// Its one name.
+    pub canonical: String,
     /// As written in the ServiceEntry, lower case.
     pub host: String,
     pub namespace: String,
@@ -30,7 +32,7 @@ pub struct Service {
 /// All services, by every name they have.
 #[derive(Default, Debug)]
 pub struct Graph {
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     names: HashMap<String, usize>,
 }
 
@@ -63,6 +65,7 @@ impl Graph {
             }
             for host in entry.hosts {
                 let service = Service {
+                    canonical: canonical(&host.value, &entry.namespace),
                     host: host.value.to_ascii_lowercase(),
                     namespace: entry.namespace.clone(),
                     ports: entry.ports.clone(),
@@ -77,8 +80,7 @@ impl Graph {
     }
 
     fn add(&mut self, service: Service, problems: &mut Vec<Problem>) {
-        let name = canonical(&service.host, &service.namespace);
-        if let Some(first) = self.names.get(&name) {
+        if let Some(first) = self.names.get(&service.canonical) {
             let words = format!(
                 "the service `{}` is defined at {} already: this one is ignored",
                 service.host, self.services[*first].place
@@ -86,8 +88,20 @@ impl Graph {
             problems.push(Problem::new(Code::DuplicateResource, service.place, words).hint("merge the two"));
             return;
         }
-        self.names.insert(name, self.services.len());
-        self.services.push(service);
+        self.names.insert(service.canonical.clone(), self.services.len());
+        self.services.push(Arc::new(service));
+    }
+
+    /// The service of that one name.
+    pub fn named(&self, canonical: &str) -> Option<usize> {
+        self.names.get(canonical).copied()
+    }
+
+    /// Does every name mean the same place in the list of services?
+    pub fn same_names(&self, other: &Self) -> bool {
+        let pairs = || self.services.iter().zip(&other.services);
+        self.services.len() == other.services.len()
+            && pairs().all(|(one, other)| one.host == other.host && one.namespace == other.namespace)
     }
 
     /// The service that a host means in a namespace.
@@ -104,9 +118,8 @@ impl Graph {
 impl Service {
     /// Every name that a request may address it by, in the order of preference.
     pub fn aliases(&self, namespace: &str) -> Vec<String> {
-        let name = canonical(&self.host, &self.namespace);
-        let Some(short) = name.strip_suffix(DOMAIN) else { return vec![self.host.clone()] };
-        let mut names = vec![name.clone(), format!("{short}.svc"), short.to_owned()];
+        let Some(short) = self.canonical.strip_suffix(DOMAIN) else { return vec![self.host.clone()] };
+        let mut names = vec![self.canonical.clone(), format!("{short}.svc"), short.to_owned()];
         if let Some(own) = short.strip_suffix(&format!(".{namespace}")) {
             names.push(own.to_owned());
         }
@@ -115,8 +128,7 @@ impl Service {
 
     /// The first label of a mesh service's name; a foreign host as it is.
     pub fn name(&self) -> String {
-        let name = canonical(&self.host, &self.namespace);
-        match name.strip_suffix(DOMAIN) {
+        match self.canonical.strip_suffix(DOMAIN) {
             Some(short) => short.split('.').next().unwrap_or(short).to_owned(),
             None => self.host.clone(),
         }

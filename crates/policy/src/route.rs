@@ -28,11 +28,11 @@ pub use unmet::Unmet;
 /// Routes by host.
 #[derive(Default, Debug)]
 pub struct Table {
-    hosts: Vec<VirtualHost>,
+    hosts: Vec<Arc<VirtualHost>>,
     /// Lower-case host without port or final dot.
-    exact: HashMap<Box<str>, usize>,
+    exact: HashMap<Arc<str>, usize>,
     /// `.example.com` of `*.example.com`.
-    suffix: HashMap<Box<str>, usize>,
+    suffix: HashMap<Arc<str>, usize>,
     /// `*`.
     any: Option<usize>,
     /// What requests pass first that no rule matches.
@@ -45,6 +45,14 @@ pub struct VirtualHost {
     /// As in metrics and logs; the first of its hosts.
     pub name: Arc<str>,
     pub entries: Vec<Entry>,
+}
+
+/// A virtual host and what requests address it by. Both are shared by the plans that have them alike.
+#[derive(Clone, Debug)]
+pub struct Named {
+    /// Exact and lower-case, `*.suffix`, or `*`.
+    pub patterns: Arc<[Arc<str>]>,
+    pub host: Arc<VirtualHost>,
 }
 
 /// One match block and where it leads.
@@ -259,32 +267,32 @@ pub enum Found<'t> {
 const LONGEST_HOST: usize = 255;
 
 impl Table {
-    /// Host patterns (exact and lower-case, `*.suffix`, or `*`) with their rules; of a pattern given twice the first wins.
-    pub fn build(hosts: Vec<(Vec<String>, VirtualHost)>) -> Self {
-        let mut table = Self::default();
-        for (patterns, host) in hosts {
-            let index = table.hosts.len();
-            for pattern in patterns {
-                if pattern == "*" {
+    /// Of a pattern given twice the first host wins.
+    pub fn build(hosts: Vec<Named>) -> Self {
+        let mut table = Self { hosts: Vec::with_capacity(hosts.len()), ..Self::default() };
+        table.exact.reserve(hosts.iter().map(|named| named.patterns.len()).sum());
+        for (index, named) in hosts.into_iter().enumerate() {
+            for pattern in &*named.patterns {
+                if &**pattern == "*" {
                     table.any.get_or_insert(index);
                 } else if let Some(suffix) = pattern.strip_prefix('*') {
                     table.suffix.entry(suffix.into()).or_insert(index);
                 } else {
-                    table.exact.entry(pattern.into()).or_insert(index);
+                    table.exact.entry(Arc::clone(pattern)).or_insert(index);
                 }
             }
-            table.hosts.push(host);
+            table.hosts.push(named.host);
         }
         table
     }
 
     /// The same, to be changed before the table is used.
-    pub fn hosts_mut(&mut self) -> &mut [VirtualHost] {
+    pub fn hosts_mut(&mut self) -> &mut [Arc<VirtualHost>] {
         &mut self.hosts
     }
 
     /// Every virtual host, in the order of the documents.
-    pub fn hosts(&self) -> &[VirtualHost] {
+    pub fn hosts(&self) -> &[Arc<VirtualHost>] {
         &self.hosts
     }
 
@@ -302,7 +310,7 @@ impl Table {
         let mut lower = [0u8; LONGEST_HOST];
         let name = bare_host(authority, &mut lower);
         let index = name.and_then(|name| self.named(name)).or(self.any)?;
-        self.hosts.get(index)
+        self.hosts.get(index).map(AsRef::as_ref)
     }
 
     fn named(&self, name: &str) -> Option<usize> {

@@ -23,7 +23,7 @@ pub struct ServiceEntry {
 }
 
 /// `spec.ports[]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Port {
     pub number: u16,
     pub name: String,
@@ -41,7 +41,7 @@ pub enum Resolution {
 }
 
 /// `spec.endpoints[]`, or a `WorkloadEntry`.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Workload {
     pub namespace: String,
     pub address: At<String>,

@@ -1,5 +1,6 @@
 //! One cluster per host, port and subset: `outbound|PORT|SUBSET|HOST`.
 
+use super::memory::{self, Ground};
 use super::merge::{self, Merged};
 use super::{balance, budget, connection, inflight, origins, outlier};
 use crate::fields::Fields;
@@ -8,22 +9,73 @@ use crate::kind::destination_rule::{DestinationRule, RetryPolicy, Subset};
 use crate::kind::mesh::Mesh;
 use crate::kind::service_entry::Port;
 use crate::problem::Problem;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::plan::{ClusterIndex, Compatibility, Service, Settings, Upstream};
 use weir_policy::retry;
+use weir_policy::route::Named;
 
-/// Clusters as they are asked for, each made once.
+/// Clusters as they are asked for, each made once; numbered in the order of asking, whatever was made before.
 pub struct Clusters<'a> {
-    pub graph: &'a Graph,
+    pub graph: &'a Arc<Graph>,
+    /// A name may mean another service than in the bundle before.
+    pub renamed: bool,
     pub compatibility: Compatibility,
-    merged: HashMap<usize, Merged>,
     mesh: Option<&'a Mesh>,
     settings: &'a Settings,
+    /// By place in the graph.
+    services: Vec<Known>,
+    stamps: u64,
     made: Vec<Arc<Upstream>>,
-    facts: Vec<Made>,
-    known: HashMap<(usize, u16, String), ClusterIndex>,
+    facts: Vec<Arc<Made>>,
+    asked: Vec<Asked>,
+}
+
+/// What lasts from one bundle to the next. Valid for the same Mesh and options only.
+#[derive(Default)]
+pub struct Kept {
+    graph: Arc<Graph>,
+    services: Vec<Known>,
+    /// The latest [`Known::stamp`].
+    stamps: u64,
+}
+
+/// One service and its clusters.
+struct Known {
+    /// Another one whenever the service or its rules change; from 1.
+    stamp: u64,
+    node: Arc<Node>,
+    rules: Vec<Arc<DestinationRule>>,
+    merged: Option<Merged>,
+    /// By port and subset.
+    slots: Vec<Slot>,
+    own: Option<Own>,
+}
+
+struct Slot {
+    port: u16,
+    subset: Box<str>,
+    /// `None`: not asked for yet, made for an earlier bundle.
+    index: Option<ClusterIndex>,
+    upstream: Arc<Upstream>,
+    made: Arc<Made>,
+}
+
+/// The virtual host of a service that no VirtualService is for.
+struct Own {
+    /// Of its first port.
+    first: Option<ClusterIndex>,
+    host: Named,
+}
+
+/// A question and its answer: as long as the answers stay, what was made of them does.
+pub struct Asked {
+    host: Box<str>,
+    port: Option<u16>,
+    subset: Option<Box<str>>,
+    stamp: u64,
+    pub service: Option<usize>,
+    pub found: Result<ClusterIndex, Nowhere>,
 }
 
 /// What routes need to know of a cluster beside the plan's part.
@@ -46,16 +98,32 @@ pub enum Nowhere {
 
 impl<'a> Clusters<'a> {
     pub fn new(
-        graph: &'a Graph,
-        rules: Vec<DestinationRule>,
+        ground: &'a Ground,
+        rules: Vec<Arc<DestinationRule>>,
         mesh: Option<&'a Mesh>,
         settings: &'a Settings,
+        kept: Kept,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let compatibility = settings.compatibility;
-        let merged = merge::merge(graph, rules, compatibility, problems);
-        let (made, facts, known) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { graph, compatibility, merged, mesh, settings, made, facts, known }
+        let (graph, compatibility) = (&ground.graph, settings.compatibility);
+        let mut groups = merge::group(graph, rules, compatibility, problems);
+        let same = Arc::ptr_eq(graph, &kept.graph);
+        let mut before: Vec<Option<Known>> = kept.services.into_iter().map(Some).collect();
+        let mut stamps = kept.stamps;
+        let known = |(index, node): (usize, &Arc<Node>)| {
+            let rules = groups.remove(&index).unwrap_or_default();
+            let at = if same { Some(index) } else { kept.graph.named(&node.canonical) };
+            let old = at.and_then(|at| before.get_mut(at)?.take());
+            let old = old.filter(|old| (same || *old.node == **node) && memory::same(&old.rules, &rules));
+            old.map(Known::again).unwrap_or_else(|| {
+                stamps += 1;
+                let merged = merge::merge(&rules, compatibility);
+                Known { stamp: stamps, node: Arc::clone(node), rules, merged, slots: Vec::new(), own: None }
+            })
+        };
+        let services = graph.services.iter().enumerate().map(known).collect();
+        let (made, facts, asked) = (Vec::new(), Vec::new(), Vec::new());
+        Self { graph, renamed: ground.renamed, compatibility, mesh, settings, services, stamps, made, facts, asked }
     }
 
     /// Makes the clusters that need no route to exist.
@@ -68,32 +136,75 @@ impl<'a> Clusters<'a> {
         }
     }
 
+    /// The cluster of a destination as written, and a record of it.
+    pub fn ask(&mut self, host: &str, namespace: &str, port: Option<u16>, subset: Option<&str>) -> &Asked {
+        let service = self.graph.find(host, namespace);
+        let found = service.map_or(Err(Nowhere::Host), |service| self.find(service, port, subset));
+        let stamp = service.map_or(0, |service| self.services[service].stamp);
+        let asked = Asked { host: host.into(), port, subset: subset.map(Into::into), stamp, service, found };
+        self.asked.push(asked);
+        &self.asked[self.asked.len() - 1]
+    }
+
+    /// What was asked since the last time.
+    pub fn asked(&mut self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Asks again: are the answer and what it leads to the same as then?
+    pub fn still(&mut self, asked: &mut Asked, namespace: &str) -> bool {
+        if self.renamed {
+            asked.service = self.graph.find(&asked.host, namespace);
+        }
+        match asked.service {
+            None => asked.found == Err(Nowhere::Host),
+            Some(service) => {
+                self.services[service].stamp == asked.stamp
+                    && self.find(service, asked.port, asked.subset.as_deref()) == asked.found
+            }
+        }
+    }
+
     /// The cluster of a service's port and subset; without a port, the first one's.
     pub fn find(&mut self, service: usize, port: Option<u16>, subset: Option<&str>) -> Result<ClusterIndex, Nowhere> {
-        let node = &self.graph.services[service];
+        let known = &mut self.services[service];
         let port = match port {
-            Some(number) => node.ports.iter().find(|port| port.number == number),
-            None => node.ports.first(),
+            Some(number) => known.node.ports.iter().find(|port| port.number == number),
+            None => known.node.ports.first(),
         };
         let port = port.ok_or(Nowhere::Port)?;
-        let key = (service, port.number, subset.unwrap_or_default().to_owned());
-        if let Some(index) = self.known.get(&key) {
-            return Ok(*index);
-        }
-        let merged = self.merged.get(&service);
-        let subset = match subset {
-            None => None,
-            Some(name) => {
-                let found = merged.and_then(|merged| merged.subsets.iter().find(|subset| subset.name == name));
-                Some(found.ok_or(Nowhere::Subset)?)
+        let name = subset.unwrap_or_default();
+        let at = known.slots.binary_search_by(|slot| (slot.port, &*slot.subset).cmp(&(port.number, name)));
+        let at = match at {
+            Ok(at) => at,
+            Err(at) => {
+                let subset = subset.map(|name| known.subset(name).ok_or(Nowhere::Subset)).transpose()?;
+                let (upstream, made) = make(&known.node, port, subset, known.merged.as_ref(), self.mesh, self.settings);
+                let (upstream, made) = (Arc::new(upstream), Arc::new(made));
+                known.slots.insert(at, Slot { port: port.number, subset: name.into(), index: None, upstream, made });
+                at
             }
         };
-        let (upstream, facts) = make(node, port, subset, merged, self.mesh, self.settings);
+        let slot = &mut known.slots[at];
+        if let Some(index) = slot.index {
+            return Ok(index);
+        }
         let index = ClusterIndex(self.made.len() as u32);
-        self.made.push(Arc::new(upstream));
-        self.facts.push(facts);
-        self.known.insert(key, index);
+        self.made.push(Arc::clone(&slot.upstream));
+        self.facts.push(Arc::clone(&slot.made));
+        slot.index = Some(index);
         Ok(index)
+    }
+
+    /// The virtual host of a service that no VirtualService is for; `make` makes it when it is not known.
+    pub fn own(&mut self, service: usize, make: impl FnOnce(&mut Self) -> Named) -> Named {
+        let first = self.find(service, None, None).ok();
+        if let Some(own) = self.services[service].own.as_ref().filter(|own| own.first == first) {
+            return own.host.clone();
+        }
+        let host = make(self);
+        self.services[service].own = Some(Own { first, host: host.clone() });
+        host
     }
 
     /// What is known of a cluster.
@@ -129,8 +240,33 @@ impl<'a> Clusters<'a> {
         index.and_then(|index| self.facts(index).retry.as_ref()?.per_try)
     }
 
-    pub fn finish(self) -> Vec<Arc<Upstream>> {
-        self.made
+    /// The clusters, and what to keep for the next bundle: those that nobody asked for are forgotten.
+    pub fn finish(mut self) -> Finished {
+        for known in &mut self.services {
+            known.slots.retain(|slot| slot.index.is_some());
+        }
+        let kept = Kept { graph: Arc::clone(self.graph), services: self.services, stamps: self.stamps };
+        Finished { clusters: self.made, kept }
+    }
+}
+
+/// See [`Clusters::finish`].
+pub struct Finished {
+    pub clusters: Vec<Arc<Upstream>>,
+    pub kept: Kept,
+}
+
+impl Known {
+    /// For another bundle: everything made is to be asked for anew.
+    fn again(mut self) -> Self {
+        for slot in &mut self.slots {
+            slot.index = None;
+        }
+        self
+    }
+
+    fn subset(&self, name: &str) -> Option<&Subset> {
+        self.merged.as_ref()?.subsets.iter().find(|subset| subset.name == name)
     }
 }
 

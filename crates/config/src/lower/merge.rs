@@ -9,6 +9,7 @@ use crate::graph::Graph;
 use crate::kind::destination_rule::{DestinationRule, Pool, RetryPolicy, Subset, TrafficPolicy};
 use crate::problem::{Code, Problem};
 use std::collections::HashMap;
+use std::sync::Arc;
 use weir_policy::plan::Compatibility;
 
 /// The rules of one service, merged.
@@ -18,15 +19,14 @@ pub struct Merged {
     pub subsets: Vec<Subset>,
 }
 
-/// Merges the rules by the service they are for; rules for unknown hosts are reported and left out.
-pub fn merge(
+/// The rules by the service they are for; rules for unknown hosts are reported and left out.
+pub fn group(
     graph: &Graph,
-    rules: Vec<DestinationRule>,
+    rules: Vec<Arc<DestinationRule>>,
     compatibility: Compatibility,
     problems: &mut Vec<Problem>,
-) -> HashMap<usize, Merged> {
-    let mut first: HashMap<usize, DestinationRule> = HashMap::new();
-    let mut merged: HashMap<usize, Merged> = HashMap::new();
+) -> HashMap<usize, Vec<Arc<DestinationRule>>> {
+    let mut groups: HashMap<usize, Vec<Arc<DestinationRule>>> = HashMap::new();
     for rule in rules {
         let Some(service) = graph.find(&rule.host.value, &rule.namespace) else {
             let words = format!("no service has the host `{}`: this DestinationRule has no effect", rule.host.value);
@@ -34,30 +34,33 @@ pub fn merge(
             problems.push(Problem::new(Code::UnknownDestination, rule.host.place.clone(), words).hint(hint));
             continue;
         };
-        let into = merged.entry(service).or_default();
-        match first.get(&service) {
-            None => {
-                into.policy = rule.policy.clone();
-                into.subsets.clone_from(&rule.subsets);
-                first.insert(service, rule);
-            }
-            Some(other) => {
-                let how = match compatibility {
-                    Compatibility::Weir => "they are merged field by field, the first one wins a field",
-                    Compatibility::Istio => "the first whole trafficPolicy wins, this one is ignored",
-                };
-                let words = format!("`{}` has a DestinationRule at {} already: {how}", rule.host.value, other.place);
-                problems.push(Problem::new(Code::SeveralRules, rule.place.clone(), words).hint("write them as one"));
-                if compatibility == Compatibility::Weir {
-                    fill(&mut into.policy, &rule.policy);
-                } else if into.policy.place.is_none() {
-                    into.policy = rule.policy.clone();
-                }
-                add_subsets(&mut into.subsets, &rule.subsets);
-            }
+        let group = groups.entry(service).or_default();
+        if let Some(first) = group.first() {
+            let how = match compatibility {
+                Compatibility::Weir => "they are merged field by field, the first one wins a field",
+                Compatibility::Istio => "the first whole trafficPolicy wins, this one is ignored",
+            };
+            let words = format!("`{}` has a DestinationRule at {} already: {how}", rule.host.value, first.place);
+            problems.push(Problem::new(Code::SeveralRules, rule.place.clone(), words).hint("write them as one"));
         }
+        group.push(rule);
     }
-    merged
+    groups
+}
+
+/// The rules of one service as one; `None` when there are none.
+pub fn merge(rules: &[Arc<DestinationRule>], compatibility: Compatibility) -> Option<Merged> {
+    let (first, others) = rules.split_first()?;
+    let mut into = Merged { policy: first.policy.clone(), subsets: first.subsets.clone() };
+    for rule in others {
+        if compatibility == Compatibility::Weir {
+            fill(&mut into.policy, &rule.policy);
+        } else if into.policy.place.is_none() {
+            into.policy = rule.policy.clone();
+        }
+        add_subsets(&mut into.subsets, &rule.subsets);
+    }
+    Some(into)
 }
 
 fn add_subsets(into: &mut Vec<Subset>, from: &[Subset]) {

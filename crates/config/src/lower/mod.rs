@@ -13,8 +13,10 @@ pub mod delegate;
 pub mod envoy_filter;
 pub mod fault;
 pub mod guard;
+pub mod hosts;
 pub mod inflight;
 pub mod limit;
+pub mod memory;
 pub mod merge;
 pub mod origins;
 pub mod outlier;
@@ -27,11 +29,11 @@ pub mod timeout;
 
 use crate::bundle::Bundle;
 use crate::check::Nodes;
-use crate::graph::Graph;
 use crate::kind::mesh::Mesh;
 use crate::problem::Problem;
-use crate::words::{self, Keep, Memory, Part, Words};
-use clusters::Clusters;
+use crate::words::{self, Keep, Part, Words};
+use clusters::{Clusters, Finished};
+use memory::Memory;
 use scope::Scope;
 use std::sync::Arc;
 use weir_policy::plan::{Compatibility, Plan, Settings};
@@ -42,16 +44,19 @@ pub fn compile(bundle: &Bundle) -> (Plan, Vec<Problem>) {
     Compiler::default().compile(bundle)
 }
 
-/// Compiles bundle after bundle: a document that did not change is not read again.
+/// Compiles bundle after bundle: a document that did not change is neither read nor lowered again.
 #[derive(Default)]
-pub struct Compiler(Memory);
+pub struct Compiler {
+    texts: words::Memory,
+    lowered: Memory,
+}
 
 impl Compiler {
     /// As [`compile`], and remembers.
     pub fn compile(&mut self, bundle: &Bundle) -> (Plan, Vec<Problem>) {
-        let parts: Vec<Vec<Arc<Part>>> = bundle.texts.iter().map(|text| self.0.read(text)).collect();
-        self.0.only(&bundle.texts);
-        build(bundle, &parts, &[])
+        let parts: Vec<Vec<Arc<Part>>> = bundle.texts.iter().map(|text| self.texts.read(text)).collect();
+        self.texts.only(&bundle.texts);
+        build(bundle, &parts, &[], &mut self.lowered)
     }
 }
 
@@ -60,13 +65,13 @@ pub fn check(bundle: &Bundle) -> (Plan, Vec<Problem>) {
     let parts: Vec<Vec<Arc<Part>>> =
         bundle.texts.iter().map(|text| words::read(text, Keep::Nodes, |_, _| None)).collect();
     let nodes = bundle.texts.iter().zip(&parts).map(|(text, parts)| Nodes { file: &text.name, parts });
-    build(bundle, &parts, &nodes.collect::<Vec<_>>())
+    build(bundle, &parts, &nodes.collect::<Vec<_>>(), &mut Memory::default())
 }
 
-fn build(bundle: &Bundle, parts: &[Vec<Arc<Part>>], nodes: &[Nodes<'_>]) -> (Plan, Vec<Problem>) {
+fn build(bundle: &Bundle, parts: &[Vec<Arc<Part>>], nodes: &[Nodes<'_>], memory: &mut Memory) -> (Plan, Vec<Problem>) {
     let mut problems = Vec::new();
     let words = words::gather(parts.iter().flatten(), &mut problems);
-    let plan = lower(&words, bundle, nodes, &mut problems);
+    let plan = lower(&words, bundle, nodes, memory, &mut problems);
     problems.sort_by(|a, b| {
         let key = |of: &Problem| (of.place.line, of.place.column, of.code);
         a.place.file.cmp(&b.place.file).then_with(|| key(a).cmp(&key(b))).then_with(|| a.words.cmp(&b.words))
@@ -76,25 +81,37 @@ fn build(bundle: &Bundle, parts: &[Vec<Arc<Part>>], nodes: &[Nodes<'_>]) -> (Pla
     (plan, problems)
 }
 
-fn lower(words: &Words, bundle: &Bundle, nodes: &[Nodes<'_>], problems: &mut Vec<Problem>) -> Plan {
+fn lower(
+    words: &Words,
+    bundle: &Bundle,
+    nodes: &[Nodes<'_>],
+    memory: &mut Memory,
+    problems: &mut Vec<Problem>,
+) -> Plan {
+    // Whatever happens on the way, what is kept is whole.
+    let mut now = std::mem::take(memory);
+    now.begin(words, bundle);
     let mesh = words.mesh.as_deref();
     let settings = settings(mesh, bundle);
-    let workloads = owned(&words.workloads);
-    let services = services::entries(owned(&words.services), &owned(&words.serving), &workloads, problems);
     let virtual_services = delegate::resolve(&words.virtual_services, problems);
-    let sidecars = owned(&words.sidecars);
-    let scope = Scope::of(&sidecars, &bundle.options, problems);
-    let graph = Graph::build(scope.services([owned(&words.entries), services].concat()), &workloads, problems);
-    let rules = scope.rules(owned(&words.rules));
-    let mut clusters = Clusters::new(&graph, rules, mesh, &settings, problems);
+    let scope = Scope::of(&words.sidecars, &bundle.options, problems);
+    let ground = now.ground(words, &scope, problems);
+    let rules = scope.rules(&words.rules);
+    let kept = std::mem::take(&mut now.clusters);
+    let mut clusters = Clusters::new(&ground, rules, mesh, &settings, kept, problems);
     clusters.every_port();
     let gateways = guard::close(owned(&words.gateways), &words.guards, &bundle.options, problems);
-    let outbound = tables::outbound(&mut clusters, &virtual_services, &scope, bundle, problems);
-    let gateways = tables::gateways(&mut clusters, &virtual_services, &gateways, bundle, problems);
+    let kept = &mut now.outbound;
+    let outbound = tables::outbound(&mut clusters, &virtual_services, &scope, bundle, kept, problems);
+    let kept = &mut now.doors.ports;
+    let gateways = tables::gateways(&mut clusters, &virtual_services, &gateways, bundle, kept, problems);
     if !nodes.is_empty() {
-        crate::check::lints(nodes, &graph, &settings, problems);
+        crate::check::lints(nodes, &ground.graph, &settings, problems);
     }
-    let clusters = clusters.finish();
+    let Finished { clusters, kept } = clusters.finish();
+    now.clusters = kept;
+    now.keep(ground);
+    *memory = now;
     let mut plan = Plan { settings, outbound, gateways, clusters, ..Plan::default() };
     envoy_filter::apply(&mut plan, &words.filters, bundle, problems);
     plan

@@ -155,11 +155,14 @@ fn target(written: &Weighted, namespace: &str, clusters: &mut Clusters<'_>, prob
         problems.push(Problem::new(Code::UnknownDestination, place, words).hint(hint));
         Target::Unknown(host.value.as_str().into())
     };
-    let Some(service) = clusters.graph.find(&host.value, namespace) else {
+    let subset = written.subset.as_ref().map(|subset| subset.value.as_str());
+    let asked = clusters.ask(&host.value, namespace, written.port, subset);
+    let found = asked.found;
+    let Some(service) = asked.service else {
         let words = format!("no service has the host `{}`: requests to it get 503 NC", host.value);
         return unknown(words, host.place.clone(), "define it by a ServiceEntry, or mend the name");
     };
-    match clusters.find(service, written.port, written.subset.as_ref().map(|subset| subset.value.as_str())) {
+    match found {
         Ok(index) if clusters.facts(index).guarded => Target::NotEnforced(host.value.as_str().into()),
         Ok(index) => {
             let ports = &clusters.graph.services[service].ports;

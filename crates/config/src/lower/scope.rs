@@ -13,6 +13,7 @@ use crate::kind::sidecar::{Seen, Sidecar};
 use crate::kind::virtual_service::VirtualService;
 use crate::names;
 use crate::problem::{Code, Problem};
+use std::sync::Arc;
 
 /// The namespace whose Sidecar is everybody's default.
 const ROOT: &str = "istio-system";
@@ -26,9 +27,9 @@ pub struct Scope<'w> {
 
 impl<'w> Scope<'w> {
     /// The scope of this workload; Sidecars that contradict each other are reported.
-    pub fn of(sidecars: &[Sidecar], options: &'w Options, problems: &mut Vec<Problem>) -> Self {
+    pub fn of(sidecars: &[Arc<Sidecar>], options: &'w Options, problems: &mut Vec<Problem>) -> Self {
         conflicts(sidecars, problems);
-        let selects = |sidecar: &&Sidecar| {
+        let selects = |sidecar: &&Arc<Sidecar>| {
             sidecar.namespace == options.namespace
                 && !sidecar.selector.is_empty()
                 && sidecar.selector.iter().all(|label| options.labels.contains(label))
@@ -41,29 +42,30 @@ impl<'w> Scope<'w> {
     }
 
     /// Keeps the hosts of entries that are exported here and seen.
-    pub fn services(&self, entries: Vec<ServiceEntry>) -> Vec<ServiceEntry> {
+    pub fn services(&self, entries: impl Iterator<Item = ServiceEntry>) -> Vec<ServiceEntry> {
         let narrow = |mut entry: ServiceEntry| {
             entry.hosts.retain(|host| self.sees(&entry.namespace, &canonical(&host.value, &entry.namespace)));
             (entry.export.reaches(&self.options.namespace) && !entry.hosts.is_empty()).then_some(entry)
         };
-        entries.into_iter().filter_map(narrow).collect()
+        entries.filter_map(narrow).collect()
     }
 
     /// Keeps the rules that are exported here and for this workload.
-    pub fn rules(&self, mut rules: Vec<DestinationRule>) -> Vec<DestinationRule> {
-        rules.retain(|rule| {
+    pub fn rules(&self, rules: &[Arc<DestinationRule>]) -> Vec<Arc<DestinationRule>> {
+        let ours = |rule: &&Arc<DestinationRule>| {
             rule.export.reaches(&self.options.namespace)
                 && (rule.selector.is_empty()
                     || (rule.namespace == self.options.namespace
                         && rule.selector.iter().all(|label| self.options.labels.contains(label))))
-        });
-        rules
+        };
+        rules.iter().filter(ours).cloned().collect()
     }
 
     /// Is the VirtualService used by the outbound side?
     pub fn uses(&self, service: &VirtualService) -> bool {
         let seen = |host: &str| self.sees(&service.namespace, &canonical(host, &service.namespace));
-        service.export.reaches(&self.options.namespace) && service.hosts.iter().any(|host| seen(&host.value))
+        service.export.reaches(&self.options.namespace)
+            && (self.seen.is_none() || service.hosts.iter().any(|host| seen(&host.value)))
     }
 
     fn sees(&self, namespace: &str, host: &str) -> bool {
@@ -74,9 +76,9 @@ impl<'w> Scope<'w> {
 }
 
 /// Two Sidecars for the same workloads: the first one counts.
-fn conflicts(sidecars: &[Sidecar], problems: &mut Vec<Problem>) {
+fn conflicts(sidecars: &[Arc<Sidecar>], problems: &mut Vec<Problem>) {
     for (index, sidecar) in sidecars.iter().enumerate() {
-        let same = |other: &&Sidecar| other.namespace == sidecar.namespace && other.selector == sidecar.selector;
+        let same = |other: &&Arc<Sidecar>| other.namespace == sidecar.namespace && other.selector == sidecar.selector;
         if let Some(first) = sidecars[..index].iter().find(same) {
             let words = format!("the Sidecar at {} is for the same workloads: this one is ignored", first.place);
             let problem = Problem::new(Code::DuplicateResource, sidecar.place.clone(), words);

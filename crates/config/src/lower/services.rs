@@ -9,30 +9,35 @@ use crate::decode::At;
 use crate::kind::service::{Service, ServicePort, Serving, Target};
 use crate::kind::service_entry::{Port, Resolution, ServiceEntry, Workload};
 use crate::problem::{Code, Problem};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// The services, as entries of the graph.
 pub fn entries(
-    services: Vec<Service>,
-    serving: &[Serving],
+    services: &[Arc<Service>],
+    serving: &[Arc<Serving>],
     workloads: &[Workload],
     problems: &mut Vec<Problem>,
 ) -> Vec<ServiceEntry> {
+    let mut of: HashMap<(&str, &str), Vec<&Serving>> =
+        services.iter().map(|service| ((&*service.namespace, &*service.name), Vec::new())).collect();
     for one in serving {
-        if !services.iter().any(|service| belongs(one, service)) {
+        if let Some(known) = of.get_mut(&(&*one.namespace, &*one.service)) {
+            known.push(one);
+        } else {
             let words = format!("there is no Service `{}` in `{}`: nobody uses these", one.service, one.namespace);
             problems.push(Problem::new(Code::UnknownDestination, one.place.clone(), words).hint("add the Service"));
         }
     }
-    services.into_iter().map(|service| entry(service, serving, workloads)).collect()
+    let entries = services.iter().map(|service| {
+        let serving = of.get(&(&*service.namespace, &*service.name)).map(Vec::as_slice);
+        entry(Service::clone(service), serving.unwrap_or_default(), workloads)
+    });
+    entries.collect()
 }
 
-fn belongs(serving: &Serving, service: &Service) -> bool {
-    serving.service == service.name && serving.namespace == service.namespace
-}
-
-fn entry(service: Service, serving: &[Serving], workloads: &[Workload]) -> ServiceEntry {
-    let mut endpoints: Vec<Workload> =
-        serving.iter().filter(|one| belongs(one, &service)).flat_map(|one| served(one, &service)).collect();
+fn entry(service: Service, serving: &[&Serving], workloads: &[Workload]) -> ServiceEntry {
+    let mut endpoints: Vec<Workload> = serving.iter().flat_map(|one| served(one, &service)).collect();
     if !service.selector.is_empty() {
         let selected = |workload: &&Workload| {
             workload.namespace == service.namespace

@@ -1,6 +1,8 @@
 //! Route tables: of the outbound listener, and of each Gateway port.
 
-use super::clusters::Clusters;
+use super::clusters::{Asked, Clusters};
+use super::hosts::Hosts;
+use super::memory::{Hosted, Lowered, Shelf};
 use super::scope::Scope;
 use super::{origins, route};
 use crate::bundle::Bundle;
@@ -10,33 +12,16 @@ use crate::kind::gateway::{Gateway as Words, Server};
 use crate::kind::http_match::HttpMatch;
 use crate::kind::virtual_service::VirtualService;
 use crate::problem::{Code, Problem};
-use std::collections::hash_map::Entry as Entry_;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use weir_policy::filter::Chain;
 use weir_policy::origin::Origins;
-use weir_policy::place::Place;
 use weir_policy::plan::Gateway;
-use weir_policy::route::{Action, Destination, Entry, Forward, HeaderEdits, Match, Route, Table, Target, VirtualHost};
+use weir_policy::route::{
+    Action, Destination, Entry, Forward, HeaderEdits, Match, Named, Route, Table, Target, VirtualHost,
+};
 use weir_policy::timeout;
-
-/// The rules of one host, as they are put together from several documents.
-struct Host {
-    patterns: Vec<String>,
-    name: String,
-    rules: Vec<Rule>,
-    first: Place,
-    /// VirtualServices that the rules are of.
-    documents: usize,
-}
-
-/// One entry to be.
-struct Rule {
-    entry: Entry,
-    /// Matches every request.
-    open: bool,
-}
 
 /// What the listener is, for the conditions that depend on it.
 enum At_<'l> {
@@ -50,110 +35,120 @@ pub fn outbound(
     services: &[Arc<VirtualService>],
     scope: &Scope<'_>,
     bundle: &Bundle,
+    kept: &mut Vec<Lowered>,
     problems: &mut Vec<Problem>,
 ) -> Table {
     let namespace = &bundle.options.namespace;
-    let mut hosts: Vec<Host> = Vec::new();
-    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut shelf = Shelf::new(std::mem::take(kept));
     for of in services.iter().filter(|of| binds(of, "mesh") && scope.uses(of)) {
-        let rules = entries(of, &At_::Mesh, clusters, bundle, problems);
-        for host in &of.hosts {
-            let (key, patterns) = names(host, of, clusters, namespace);
-            add(&mut hosts, &mut known, key, patterns, host, &rules, problems);
+        let lowered = shelf.take(of).and_then(|mut old| old.holds(clusters).then_some(old));
+        let mut lowered = lowered.unwrap_or_else(|| {
+            let rules = Rules::of(of, &At_::Mesh, clusters, bundle);
+            let hosts =
+                (0..of.hosts.len()).map(|at| hosted(at, of, rules.host(&of.hosts[at].value), clusters, namespace));
+            let hosts = hosts.collect();
+            rules.lowered(of, hosts)
+        });
+        if clusters.renamed {
+            for host in &mut lowered.hosts {
+                *host = hosted(host.at, of, Arc::clone(&host.named.host), clusters, namespace);
+            }
+        }
+        kept.push(lowered);
+    }
+    let mut hosts = Hosts::of(kept, problems);
+    for (index, service) in clusters.graph.services.iter().enumerate() {
+        if hosts.is_free(&service.canonical) {
+            hosts.alone(clusters.own(index, |clusters| own(index, clusters, namespace)));
         }
     }
-    for index in 0..clusters.graph.services.len() {
-        let service = &clusters.graph.services[index];
-        let key = canonical(&service.host, &service.namespace);
-        if let Entry_::Vacant(place) = known.entry(key) {
-            place.insert(hosts.len());
-            let (patterns, name, first) = (service.aliases(namespace), service.host.clone(), service.place.clone());
-            let rules = default_rules(index, clusters);
-            hosts.push(Host { patterns, name, rules, first, documents: 1 });
-        }
-    }
-    build(hosts, problems)
+    hosts.table()
+}
+
+/// A service that no VirtualService is for.
+fn own(index: usize, clusters: &mut Clusters<'_>, namespace: &str) -> Named {
+    let entries = default_rules(index, clusters);
+    let service = &clusters.graph.services[index];
+    let host = VirtualHost { name: service.host.as_str().into(), entries };
+    Named { patterns: shared(service.aliases(namespace)), host: Arc::new(host) }
+}
+
+fn shared(patterns: Vec<String>) -> Arc<[Arc<str>]> {
+    patterns.into_iter().map(Arc::from).collect()
 }
 
 fn binds(of: &VirtualService, gateway: &str) -> bool {
     (of.gateways.is_empty() && gateway == "mesh") || of.gateways.iter().any(|found| found.value == gateway)
 }
 
-/// The key of a host, and the patterns that requests address it by.
-fn names(host: &At<String>, of: &VirtualService, clusters: &Clusters<'_>, namespace: &str) -> (String, Vec<String>) {
-    match clusters.graph.find(&host.value, &of.namespace) {
+/// A host of a VirtualService with its key, and the patterns that requests address it by.
+fn hosted(at: usize, of: &VirtualService, host: Arc<VirtualHost>, clusters: &Clusters<'_>, namespace: &str) -> Hosted {
+    let written = &of.hosts[at].value;
+    let (key, patterns) = match clusters.graph.find(written, &of.namespace) {
         Some(index) => {
             let service = &clusters.graph.services[index];
-            (canonical(&service.host, &service.namespace), service.aliases(namespace))
+            (service.canonical.clone(), service.aliases(namespace))
         }
         None => {
-            let name = canonical(&host.value, &of.namespace);
+            let name = canonical(written, &of.namespace);
             let mut patterns = vec![name.clone()];
-            let lower = host.value.to_ascii_lowercase();
+            let lower = written.to_ascii_lowercase();
             if lower != name {
                 patterns.push(lower);
             }
             (name, patterns)
         }
-    }
+    };
+    Hosted { at, key: key.into(), named: Named { patterns: shared(patterns), host } }
 }
 
-fn add(
-    hosts: &mut Vec<Host>,
-    known: &mut HashMap<String, usize>,
-    key: String,
-    patterns: Vec<String>,
-    host: &At<String>,
-    rules: &[Rule],
-    problems: &mut Vec<Problem>,
-) {
-    let rules = rules.iter().map(|rule| Rule { entry: rule.entry.clone(), open: rule.open });
-    match known.get(&key) {
-        None => {
-            known.insert(key, hosts.len());
-            let (name, first) = (host.value.clone(), host.place.clone());
-            hosts.push(Host { patterns, name, rules: rules.collect(), first, documents: 1 });
-        }
-        Some(index) => {
-            let earlier = &mut hosts[*index];
-            let words = format!(
-                "`{}` has a VirtualService at {} already: the rules are put together",
-                host.value, earlier.first
-            );
-            let hint = "Istio's sidecars use only one of them: write them as one";
-            problems.push(Problem::new(Code::SeveralServices, host.place.clone(), words).hint(hint));
-            earlier.rules.extend(rules);
-            earlier.documents += 1;
-        }
-    }
+/// The rules of a VirtualService on a listener, as they are lowered.
+struct Rules {
+    entries: Vec<Entry>,
+    /// Of each: does it match every request?
+    open: Vec<bool>,
+    asked: Vec<Asked>,
+    problems: Vec<Problem>,
 }
 
-/// The entries of a VirtualService on a listener: one per match block, as istiod makes them.
-fn entries(
-    of: &VirtualService,
-    at: &At_<'_>,
-    clusters: &mut Clusters<'_>,
-    bundle: &Bundle,
-    problems: &mut Vec<Problem>,
-) -> Vec<Rule> {
-    let mut out: Vec<Rule> = Vec::new();
-    for (index, rule) in of.http.iter().enumerate() {
-        let Some(then) = route::lower(rule, index, of, clusters, problems) else { continue };
-        if let Some(before) = out.iter().find(|rule| rule.open) {
-            let words =
-                format!("this rule is never reached: the one at {} matches every request", before.entry.then.place);
-            problems.push(Problem::new(Code::Unreachable, rule.place.clone(), words).hint("move it before that one"));
-        }
-        if rule.matches.is_empty() {
-            out.push(Rule { entry: Entry { when: Match::default(), then: Arc::clone(&then) }, open: true });
-        }
-        for written in rule.matches.iter().filter(|written| applies(written, of, at, bundle)) {
-            let when = route::conditions(written);
-            let open = is_open(written);
-            out.push(Rule { entry: Entry { when, then: Arc::clone(&then) }, open });
+impl Rules {
+    fn of(of: &VirtualService, at: &At_<'_>, clusters: &mut Clusters<'_>, bundle: &Bundle) -> Self {
+        let mut rules = Self { entries: Vec::new(), open: Vec::new(), asked: Vec::new(), problems: Vec::new() };
+        rules.lower(of, at, clusters, bundle);
+        rules.asked = clusters.asked();
+        rules
+    }
+
+    /// A virtual host with these rules.
+    fn host(&self, name: &str) -> Arc<VirtualHost> {
+        Arc::new(VirtualHost { name: name.into(), entries: self.entries.clone() })
+    }
+
+    fn lowered(self, of: &Arc<VirtualService>, hosts: Vec<Hosted>) -> Lowered {
+        let Self { open, asked, problems, .. } = self;
+        Lowered { of: Arc::clone(of), asked, problems, open, hosts }
+    }
+
+    /// One entry per match block, as istiod makes them.
+    fn lower(&mut self, of: &VirtualService, at: &At_<'_>, clusters: &mut Clusters<'_>, bundle: &Bundle) {
+        for (index, rule) in of.http.iter().enumerate() {
+            let Some(then) = route::lower(rule, index, of, clusters, &mut self.problems) else { continue };
+            if let Some(before) = self.open.iter().position(|open| *open) {
+                let before = &self.entries[before].then.place;
+                let words = format!("this rule is never reached: the one at {before} matches every request");
+                let problem = Problem::new(Code::Unreachable, rule.place.clone(), words);
+                self.problems.push(problem.hint("move it before that one"));
+            }
+            if rule.matches.is_empty() {
+                self.entries.push(Entry { when: Match::default(), then: Arc::clone(&then) });
+                self.open.push(true);
+            }
+            for written in rule.matches.iter().filter(|written| applies(written, of, at, bundle)) {
+                self.entries.push(Entry { when: route::conditions(written), then: Arc::clone(&then) });
+                self.open.push(is_open(written));
+            }
         }
     }
-    out
 }
 
 fn is_open(written: &HttpMatch) -> bool {
@@ -179,11 +174,11 @@ fn applies(written: &HttpMatch, of: &VirtualService, at: &At_<'_>, bundle: &Bund
 }
 
 /// A service without rules: to itself, by port, with the default policies.
-fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Rule> {
+fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Entry> {
     let node = &clusters.graph.services[service];
     let (ports, place) = (node.ports.iter().map(|port| port.number).collect::<Vec<_>>(), node.place.clone());
     let several = ports.len() > 1;
-    let mut out = Vec::new();
+    let (mut out, mut last) = (Vec::new(), None);
     for (nth, port) in ports.iter().enumerate() {
         let Ok(index) = clusters.find(service, Some(*port), None) else { continue };
         let guarded = clusters.facts(index).guarded;
@@ -214,28 +209,15 @@ fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Rule> {
             place: place.clone(),
         };
         let then = Arc::new(route);
-        if several {
-            let when = Match { port: Some(*port), ..Match::default() };
-            out.insert(nth, Rule { entry: Entry { when, then: Arc::clone(&then) }, open: false });
-        }
         if nth == 0 {
-            out.push(Rule { entry: Entry { when: Match::default(), then }, open: true });
+            last = Some(Entry { when: Match::default(), then: Arc::clone(&then) });
+        }
+        if several {
+            out.push(Entry { when: Match { port: Some(*port), ..Match::default() }, then });
         }
     }
-    out.sort_by_key(|rule| rule.open);
+    out.extend(last);
     out
-}
-
-fn build(hosts: Vec<Host>, _: &mut Vec<Problem>) -> Table {
-    let hosts = hosts.into_iter().map(|mut host| {
-        if host.documents > 1 {
-            // Rules without conditions go last, so that they do not hide the others.
-            host.rules.sort_by_key(|rule| rule.open);
-        }
-        let entries = host.rules.into_iter().map(|rule| rule.entry).collect();
-        (host.patterns, VirtualHost { name: host.name.into(), entries })
-    });
-    Table::build(hosts.collect())
 }
 
 /// `namespace/name` of a gateway as written in a VirtualService.
@@ -249,6 +231,7 @@ pub fn gateways(
     services: &[Arc<VirtualService>],
     gateways: &[Words],
     bundle: &Bundle,
+    kept: &mut HashMap<u16, Vec<Lowered>>,
     problems: &mut Vec<Problem>,
 ) -> Vec<Gateway> {
     let selected = |gateway: &&Words| gateway.selector.iter().all(|label| bundle.options.labels.contains(label));
@@ -263,7 +246,10 @@ pub fn gateways(
             ports.entry(server.port).or_default().push((name, gateway, server));
         }
     }
-    ports.into_iter().map(|(port, servers)| listener(port, &servers, services, clusters, bundle, problems)).collect()
+    let listener = |(port, servers): (u16, Vec<(String, &Words, &Server)>)| {
+        listener(port, &servers, services, clusters, bundle, kept.entry(port).or_default(), problems)
+    };
+    ports.into_iter().map(listener).collect()
 }
 
 fn listener(
@@ -272,32 +258,51 @@ fn listener(
     services: &[Arc<VirtualService>],
     clusters: &mut Clusters<'_>,
     bundle: &Bundle,
+    kept: &mut Vec<Lowered>,
     problems: &mut Vec<Problem>,
 ) -> Gateway {
-    let mut hosts = Vec::new();
-    let mut known = HashMap::new();
-    for of in services {
-        let bound: Vec<&(String, &Words, &Server)> = servers
-            .iter()
-            .filter(|(name, ..)| of.gateways.iter().any(|found| qualified(&found.value, &of.namespace) == *name))
-            .filter(|(_, gateway, _)| of.export.reaches(&gateway.namespace))
-            .collect();
-        if bound.is_empty() {
-            continue;
-        }
-        let names: Vec<String> = bound.iter().map(|(name, ..)| name.clone()).collect();
-        let rules = entries(of, &At_::Gateway(&names), clusters, bundle, problems);
-        for host in &of.hosts {
-            let patterns: Vec<String> =
-                bound.iter().flat_map(|(_, gateway, server)| admitted(host, of, gateway, server)).collect();
-            for pattern in patterns.into_iter().collect::<HashSet<_>>() {
-                add(&mut hosts, &mut known, pattern.clone(), vec![pattern], host, &rules, problems);
-            }
-        }
+    let mut shelf = Shelf::new(std::mem::take(kept));
+    for of in services.iter().filter(|of| of.gateways.iter().any(|gateway| gateway.value != "mesh")) {
+        let lowered = shelf.take(of).and_then(|mut old| old.holds(clusters).then_some(old));
+        kept.extend(lowered.or_else(|| brought(servers, of, clusters, bundle)));
     }
     let (name, _, server) = &servers[0];
     let bind = server.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    Gateway { name: name.as_str().into(), bind, port, table: build(hosts, problems), place: server.place.clone() }
+    let table = Hosts::of(kept, problems).table();
+    Gateway { name: name.as_str().into(), bind, port, table, place: server.place.clone() }
+}
+
+/// A VirtualService on the listener of these servers; `None` when it is for none of them.
+fn brought(
+    servers: &[(String, &Words, &Server)],
+    of: &Arc<VirtualService>,
+    clusters: &mut Clusters<'_>,
+    bundle: &Bundle,
+) -> Option<Lowered> {
+    let bound: Vec<&(String, &Words, &Server)> = servers
+        .iter()
+        .filter(|(name, ..)| of.gateways.iter().any(|found| qualified(&found.value, &of.namespace) == *name))
+        .filter(|(_, gateway, _)| of.export.reaches(&gateway.namespace))
+        .collect();
+    if bound.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = bound.iter().map(|(name, ..)| name.clone()).collect();
+    let rules = Rules::of(of, &At_::Gateway(&names), clusters, bundle);
+    let mut hosts = Vec::new();
+    for (at, host) in of.hosts.iter().enumerate() {
+        let patterns: BTreeSet<String> =
+            bound.iter().flat_map(|(_, gateway, server)| admitted(host, of, gateway, server)).collect();
+        if !patterns.is_empty() {
+            let shared = rules.host(&host.value);
+            hosts.extend(patterns.into_iter().map(|pattern| {
+                let key: Arc<str> = pattern.into();
+                let named = Named { patterns: [Arc::clone(&key)].into(), host: Arc::clone(&shared) };
+                Hosted { at, key, named }
+            }));
+        }
+    }
+    Some(rules.lowered(of, hosts))
 }
 
 /// The hosts of a VirtualService that a server lets in: the narrower of the two names.

@@ -47,6 +47,10 @@ fn host(name: &str, entries: Vec<Match>) -> VirtualHost {
     VirtualHost { name: name.into(), entries: entries.collect() }
 }
 
+fn named(pattern: &str, host: VirtualHost) -> Named {
+    Named { patterns: [pattern.into()].into(), host: Arc::new(host) }
+}
+
 fn prefix(text: &str) -> Option<Pattern> {
     Some(Pattern::Prefix(text.as_bytes().into()))
 }
@@ -55,11 +59,11 @@ fn prefix(text: &str) -> Option<Pattern> {
 fn the_best_host_wins_whatever_its_case_port_or_final_dot() {
     let all = || vec![Match::default()];
     let table = Table::build(vec![
-        (vec!["*".into()], host("any", all())),
-        (vec!["*.test".into()], host("short", all())),
-        (vec!["*.app.test".into()], host("long", all())),
-        (vec!["app.test".into()], host("exact", all())),
-        (vec!["[::1]".into()], host("six", all())),
+        named("*", host("any", all())),
+        named("*.test", host("short", all())),
+        named("*.app.test", host("long", all())),
+        named("app.test", host("exact", all())),
+        named("[::1]", host("six", all())),
     ]);
     let rows = [
         ("app.test", "exact"),

@@ -61,11 +61,16 @@ pub(super) fn apply(
     let slots = slots(&here, side, limits, problems);
     table.chain = Chain { filters: slots.iter().filter_map(listener_filter).collect() };
     for host in table.hosts_mut() {
-        for (nth, entry) in host.entries.iter_mut().enumerate() {
-            let mut own = Own { host: &host.name, nth, side, here: &here, limits };
-            let chain = own.chain(&slots, &entry.then);
-            let before = Before::of(effective::of_route(&entry.then));
-            let route = Arc::make_mut(&mut entry.then);
+        let name = Arc::clone(&host.name);
+        for nth in 0..host.entries.len() {
+            let then = &host.entries[nth].then;
+            let chain = Own { host: &name, nth, side, here: &here, limits }.chain(&slots, then);
+            // Hosts are shared with other plans: only those that change are copied.
+            if chain.filters.is_empty() && then.chain.filters.is_empty() {
+                continue;
+            }
+            let before = Before::of(effective::of_route(then));
+            let route = Arc::make_mut(&mut Arc::make_mut(host).entries[nth].then);
             route.chain = chain;
             let changed = before.changed(effective::of_route(route));
             patched(&mut route.origins, changed, last);

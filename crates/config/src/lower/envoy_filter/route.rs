@@ -16,9 +16,14 @@ use weir_policy::route::{Action, Destination, Route, Table};
 pub(super) fn apply(table: &mut Table, side: Side, chosen: &[Chosen<'_>], compatibility: Compatibility) {
     let here: Vec<&Chosen<'_>> = chosen.iter().filter(|of| side.takes(of.patch.context)).collect();
     for host in table.hosts_mut() {
-        for entry in &mut host.entries {
+        let here: Vec<_> = here.iter().filter(|of| is_host(&of.patch.matches, &host.name)).collect();
+        // Hosts are shared with other plans: only those that change are copied.
+        if !host.entries.iter().any(|entry| here.iter().any(|of| changes(of, &entry.then))) {
+            continue;
+        }
+        for entry in &mut Arc::make_mut(host).entries {
             for of in &here {
-                if is_host(&of.patch.matches, &host.name) && changes(of, &entry.then) {
+                if changes(of, &entry.then) {
                     change(Arc::make_mut(&mut entry.then), of, compatibility);
                 }
             }
