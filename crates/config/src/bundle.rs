@@ -11,6 +11,11 @@ pub struct Text {
     pub text: String,
 }
 
+impl Text {
+    /// Bytes; a larger one is refused unread.
+    pub const LARGEST: usize = 64 << 20;
+}
+
 /// Everything a plan is compiled from, in path order.
 #[derive(Clone, Default, Debug)]
 pub struct Bundle {

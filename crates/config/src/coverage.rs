@@ -73,7 +73,7 @@ pub fn strangers() -> Vec<String> {
 pub fn refused() -> Vec<String> {
     let unknown = |kind: &'static schema::Kind| {
         let sample = Sample::of(kind);
-        let problems = run(kind, &sample, Sink::new("sample".into())).take();
+        let problems = run(kind, &sample, Sink::new("sample".into())).take().problems;
         let unknown = problems.into_iter().filter(|problem| problem.code == Code::UnknownField);
         unknown.map(|problem| format!("{}: {}", kind.name, problem.words)).collect::<Vec<_>>()
     };

@@ -8,7 +8,7 @@
 
 use crate::coverage::{Asked, Status};
 use crate::duration;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Few, Problem};
 use crate::yaml::{Key, Node, Style, Value};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ pub struct At<T> {
 /// Where problems of one text go.
 pub struct Sink {
     file: Arc<str>,
-    problems: RefCell<Vec<Problem>>,
+    problems: RefCell<Few>,
     /// What readers did with which fields; only for [`crate::coverage`].
     asked: Option<RefCell<Asked>>,
 }
 
 impl Sink {
-    pub const fn new(file: Arc<str>) -> Self {
-        Self { file, problems: RefCell::new(Vec::new()), asked: None }
+    pub fn new(file: Arc<str>) -> Self {
+        Self { file, problems: RefCell::default(), asked: None }
     }
 
     /// A sink that notes what is asked for.
@@ -59,7 +59,7 @@ impl Sink {
     }
 
     pub fn add(&self, problem: Problem) {
-        self.problems.borrow_mut().push(problem);
+        self.problems.borrow_mut().add(problem);
     }
 
     /// Refuses the value at a place.
@@ -67,7 +67,7 @@ impl Sink {
         self.add(Problem::new(Code::Value, place.clone(), words));
     }
 
-    pub fn take(self) -> Vec<Problem> {
+    pub fn take(self) -> Few {
         self.problems.into_inner()
     }
 

@@ -1,5 +1,6 @@
 //! Everything that can be wrong with documents: one table of codes. A retired number is never used again.
 
+use std::sync::Arc;
 use weir_policy::place::Place;
 
 /// How bad it is.
@@ -248,5 +249,46 @@ impl Problem {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+/// The first problems of a text; of the others only how many, and the worst.
+#[derive(Clone, Default, Debug)]
+pub struct Few {
+    pub problems: Vec<Problem>,
+    more: usize,
+    worst: Option<Severity>,
+}
+
+impl Few {
+    /// Nobody reads more of one text.
+    pub const MOST: usize = 1000;
+
+    pub fn add(&mut self, problem: Problem) {
+        if self.problems.len() < Self::MOST {
+            self.problems.push(problem);
+        } else {
+            self.more += 1;
+            self.worst = self.worst.into_iter().chain([problem.severity]).min();
+        }
+    }
+
+    pub fn of(problem: Problem) -> Self {
+        Self { problems: vec![problem], ..Self::default() }
+    }
+
+    /// Those of another part of the text.
+    pub fn add_all(&mut self, other: &Self) {
+        other.problems.iter().for_each(|problem| self.add(problem.clone()));
+        self.more += other.more;
+        self.worst = self.worst.into_iter().chain(other.worst).min();
+    }
+
+    /// What is to be said of the others.
+    pub fn rest(&self) -> Option<Problem> {
+        let words = format!("this text has {} problems more; the first {} are shown", self.more, Self::MOST);
+        let place = Place { file: Arc::clone(&self.problems.first()?.place.file), line: 1, column: 1 };
+        let severity = self.worst?;
+        Some(Problem { severity, ..Problem::new(Code::Bounds, place, words) })
     }
 }

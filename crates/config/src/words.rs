@@ -19,11 +19,11 @@ use crate::kind::service_entry::{Resolution, ServiceEntry, Workload, service_ent
 use crate::kind::sidecar::{Sidecar, sidecar};
 use crate::kind::virtual_service::{VirtualService, virtual_service};
 use crate::meta::{self, Body, Document, Use};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Few, Problem};
 use crate::schema;
 use crate::yaml::{self, Chunk, Node, Size, Value};
 use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use weir_policy::place::Place;
 
@@ -72,11 +72,12 @@ struct Known {
 
 /// A chunk of a text, read.
 pub struct Part {
-    bytes: Range<usize>,
+    /// Bytes of the chunk.
+    length: usize,
     line: u32,
     size: Size,
     known: Vec<Known>,
-    problems: Vec<Problem>,
+    problems: Few,
     /// Kept for lints only.
     pub nodes: Vec<Node>,
 }
@@ -97,6 +98,8 @@ pub struct Memory {
 struct Remembered {
     text: String,
     parts: Vec<Arc<Part>>,
+    /// Where their chunks start in the text.
+    starts: Vec<usize>,
 }
 
 impl Memory {
@@ -106,12 +109,15 @@ impl Memory {
         if let Some(old) = old.filter(|old| old.text == text.text) {
             return old.parts.clone();
         }
+        let mut starts = Vec::new();
         let parts = read(text, Keep::Words, |chunk, at| {
+            starts.push(chunk.start);
             let old = old?;
-            let part = old.parts.get(at)?;
-            (part.line == chunk.line && old.text[part.bytes.clone()] == *chunk.text).then(|| Arc::clone(part))
+            let (part, start) = (old.parts.get(at)?, old.starts.get(at)?);
+            let before = old.text.get(*start..start + part.length);
+            (part.line == chunk.line && before == Some(chunk.text)).then(|| Arc::clone(part))
         });
-        let remembered = Remembered { text: text.text.clone(), parts: parts.clone() };
+        let remembered = Remembered { text: text.text.clone(), parts: parts.clone(), starts };
         self.texts.insert(text.name.clone(), remembered);
         parts
     }
@@ -126,17 +132,14 @@ impl Memory {
 }
 
 /// Reads a text; `known` may have the part of a chunk already.
-pub fn read(text: &Text, keep: Keep, known: impl Fn(Chunk<'_>, usize) -> Option<Arc<Part>>) -> Vec<Arc<Part>> {
+pub fn read(text: &Text, keep: Keep, mut known: impl FnMut(Chunk<'_>, usize) -> Option<Arc<Part>>) -> Vec<Arc<Part>> {
     if let Some(problem) = yaml::too_large(&text.name, &text.text) {
         return vec![Arc::new(Part::refused(problem))];
     }
-    let (mut size, mut start) = (Size::default(), 0);
+    let mut size = Size::default();
     let mut parts = Vec::new();
     for (at, chunk) in yaml::split(&text.text).into_iter().enumerate() {
-        let bytes = start..start + chunk.text.len();
-        start = bytes.end;
-        let part = known(chunk, at).filter(|part| part.bytes == bytes);
-        let part = part.unwrap_or_else(|| Arc::new(Part::read(&text.name, chunk, bytes, size, keep)));
+        let part = known(chunk, at).unwrap_or_else(|| Arc::new(Part::read(&text.name, chunk, size, keep)));
         size.nodes += part.size.nodes;
         size.copies += part.size.copies;
         parts.push(part);
@@ -147,53 +150,76 @@ pub fn read(text: &Text, keep: Keep, known: impl Fn(Chunk<'_>, usize) -> Option<
 impl Part {
     fn refused(problem: Problem) -> Self {
         Self {
-            bytes: 0..0,
+            length: 0,
             line: 0,
             size: Size::default(),
             known: Vec::new(),
-            problems: vec![problem],
+            problems: Few::of(problem),
             nodes: Vec::new(),
         }
     }
 
-    fn read(name: &Arc<str>, chunk: Chunk<'_>, bytes: Range<usize>, before: Size, keep: Keep) -> Self {
-        let mut problems = Vec::new();
+    fn read(name: &Arc<str>, chunk: Chunk<'_>, before: Size, keep: Keep) -> Self {
+        let mut problems = Few::default();
         let read = yaml::read_chunk(name, chunk, before, &mut problems);
         let sink = Sink::new(Arc::clone(name));
         let mut known = Vec::new();
         for node in &read.documents {
             document(node, &sink, 0, &mut known);
         }
-        problems.extend(sink.take());
+        problems.add_all(&sink.take());
         let nodes = if keep == Keep::Nodes { read.documents } else { Vec::new() };
-        Self { bytes, line: chunk.line, size: read.size, known, problems, nodes }
+        Self { length: chunk.text.len(), line: chunk.line, size: read.size, known, problems, nodes }
     }
 }
 
-/// The words of all parts, in order.
-pub fn gather<'p>(parts: impl IntoIterator<Item = &'p Arc<Part>>, problems: &mut Vec<Problem>) -> Words {
+/// The words of all texts' parts, in order.
+pub fn gather(texts: &[Vec<Arc<Part>>], problems: &mut Vec<Problem>) -> Words {
     let mut words = Words::default();
-    let mut seen: HashMap<(&str, &str, &str), &Place> = HashMap::new();
-    for part in parts {
-        problems.extend_from_slice(&part.problems);
-        for known in &part.known {
-            let key = (known.kind, known.namespace.as_str(), known.name.as_str());
-            if let Some(first) = seen.get(&key) {
-                let words = format!("{} `{}` stands at {first} already: this one is ignored", known.kind, known.name);
-                let problem = Problem::new(Code::DuplicateResource, known.place.clone(), words);
-                problems.push(problem.hint("rename or remove one of them"));
-                continue;
+    let mut seen = HashMap::with_capacity(texts.iter().map(Vec::len).sum());
+    for parts in texts {
+        match parts.as_slice() {
+            [part] => told(&part.problems, problems),
+            parts => {
+                let mut few = Few::default();
+                parts.iter().for_each(|part| few.add_all(&part.problems));
+                told(&few, problems);
             }
-            seen.insert(key, &known.place);
-            if let Some(word) = &known.word {
-                words.add(word.clone(), &known.place, problems);
-            }
+        }
+        for known in parts.iter().flat_map(|part| &part.known) {
+            words.gather(known, &mut seen, problems);
         }
     }
     words
 }
 
+fn told(few: &Few, problems: &mut Vec<Problem>) {
+    problems.extend(few.rest());
+    problems.extend_from_slice(&few.problems);
+}
+
+/// Documents by what tells them apart: kind, namespace, name.
+type Seen<'p> = HashMap<(&'p str, &'p str, &'p str), &'p Place>;
+
 impl Words {
+    fn gather<'p>(&mut self, known: &'p Known, seen: &mut Seen<'p>, problems: &mut Vec<Problem>) {
+        let key = (known.kind, known.namespace.as_str(), known.name.as_str());
+        match seen.entry(key) {
+            Entry::Occupied(first) => {
+                let first = first.get();
+                let words = format!("{} `{}` stands at {first} already: this one is ignored", known.kind, known.name);
+                let problem = Problem::new(Code::DuplicateResource, known.place.clone(), words);
+                problems.push(problem.hint("rename or remove one of them"));
+            }
+            Entry::Vacant(free) => {
+                free.insert(&known.place);
+                if let Some(word) = &known.word {
+                    self.add(word.clone(), &known.place, problems);
+                }
+            }
+        }
+    }
+
     fn add(&mut self, word: Word, place: &Place, problems: &mut Vec<Problem>) {
         match word {
             Word::VirtualService(word) => self.virtual_services.push(word),

@@ -5,7 +5,8 @@
 //! ```
 //! Does not: know kinds or types; a scalar keeps its text and whether it was quoted.
 
-use crate::problem::{Code, Problem};
+use crate::bundle::Text;
+use crate::problem::{Code, Few, Problem};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,8 +22,8 @@ const DEPTH: usize = 64;
 const NODES: usize = 4_000_000;
 /// Nodes that aliases may add to one text.
 const COPIES: usize = 100_000;
-/// Bytes of one text.
-pub const LARGEST: usize = 64 << 20;
+/// Values of one document: the nodes of more would take too much memory.
+const DOCUMENT: usize = 500_000;
 
 /// A value and where it stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,22 +79,24 @@ pub fn read(name: &Arc<str>, text: &str, problems: &mut Vec<Problem>) -> Vec<Nod
         problems.push(problem);
         return Vec::new();
     }
-    let mut size = Size::default();
+    let (mut size, mut few) = (Size::default(), Few::default());
     let mut out = Vec::new();
     for chunk in split(text) {
-        let read = read_chunk(name, chunk, size, problems);
+        let read = read_chunk(name, chunk, size, &mut few);
         size.nodes += read.size.nodes;
         size.copies += read.size.copies;
         out.extend(read.documents);
     }
+    problems.extend(few.rest());
+    problems.extend(few.problems);
     out
 }
 
 /// A text that is not read at all.
 pub fn too_large(name: &Arc<str>, text: &str) -> Option<Problem> {
     let place = Place { file: Arc::clone(name), line: 1, column: 1 };
-    let words = format!("the text has {} bytes; at most {LARGEST} are read", text.len());
-    (text.len() > LARGEST).then(|| Problem::new(Code::Bounds, place, words).hint("split it into several files"))
+    let words = format!("the text has {} bytes; at most {} are read", text.len(), Text::LARGEST);
+    (text.len() > Text::LARGEST).then(|| Problem::new(Code::Bounds, place, words).hint("split it into several files"))
 }
 
 /// How much was read.
@@ -111,10 +114,11 @@ pub struct Read {
 }
 
 /// The documents of a part of a text, of which so much was read `before`.
-pub fn read_chunk(name: &Arc<str>, chunk: Chunk<'_>, before: Size, problems: &mut Vec<Problem>) -> Read {
+pub fn read_chunk(name: &Arc<str>, chunk: Chunk<'_>, before: Size, problems: &mut Few) -> Read {
     let place = |line: u32, column| Place { file: Arc::clone(name), line: line.max(1) + chunk.line - 1, column };
     let text = chunk.text.strip_prefix('\u{feff}').unwrap_or(chunk.text);
-    let mut builder = Builder { size: before, first: chunk.line - 1, ..Builder::default() };
+    let most = (before.nodes + DOCUMENT).min(NODES);
+    let mut builder = Builder { size: before, most, first: chunk.line - 1, ..Builder::default() };
     for event in Parser::new_from_str(text) {
         let stop = match event {
             Ok((event, span)) => builder.take(event, span),
@@ -125,14 +129,14 @@ pub fn read_chunk(name: &Arc<str>, chunk: Chunk<'_>, before: Size, problems: &mu
             }
         };
         if let Err(stop) = stop {
-            problems.push(Problem::new(stop.code, place(stop.line, stop.column), stop.words));
+            problems.add(Problem::new(stop.code, place(stop.line, stop.column), stop.words));
             break;
         }
     }
     for (line, column, key) in builder.duplicates {
         let words = format!("the key `{key}` stands twice in one mapping");
         let at = Place { file: Arc::clone(name), line, column };
-        problems.push(Problem::new(Code::DuplicateKey, at, words).hint("keep one of them"));
+        problems.add(Problem::new(Code::DuplicateKey, at, words).hint("keep one of them"));
     }
     let Size { nodes, copies } = builder.size;
     Read { documents: builder.documents, size: Size { nodes: nodes - before.nodes, copies: copies - before.copies } }
@@ -161,6 +165,8 @@ struct Builder {
     stack: Vec<Open>,
     anchors: HashMap<usize, Node>,
     size: Size,
+    /// More nodes than this are refused.
+    most: usize,
     /// Lines before this part of the text.
     first: u32,
     duplicates: Vec<(u32, u32, String)>,
@@ -172,8 +178,8 @@ impl Builder {
         let line = self.first + own;
         let stop = |code, words: &str| Err(Stop { code, line: own, column, words: words.to_owned() });
         self.size.nodes += 1;
-        if self.size.nodes > NODES {
-            return stop(Code::Bounds, "the text has too many values; split it into several files");
+        if self.size.nodes > self.most {
+            return stop(Code::Bounds, "too many values: at most 500,000 in a document, 4,000,000 in a text");
         }
         let open = |value, anchor| Open { node: Node { line, column, value }, anchor, key: None, keys: HashSet::new() };
         match event {
@@ -201,7 +207,7 @@ impl Builder {
                 let size = node.size();
                 self.size.copies += size;
                 self.size.nodes += size;
-                if self.size.copies > COPIES || self.size.nodes > NODES {
+                if self.size.copies > COPIES || self.size.nodes > self.most {
                     return stop(Code::Bounds, "aliases make this text too large");
                 }
                 return self.close(Node { line, column, ..node }, 0);

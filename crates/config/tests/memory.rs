@@ -89,7 +89,7 @@ proptest! {
 }
 
 /// Documents in which one thing or another is different.
-const VARIANTS: [&[&str]; 14] = [
+const VARIANTS: [&[&str]; 15] = [
     &[
         "kind: ServiceEntry|spec: { hosts: [a.test], resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 10.0.0.1, labels: { v: '1' } }] }",
         "kind: ServiceEntry|spec: { hosts: [a.test], resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 10.0.0.2 }] }",
@@ -150,6 +150,10 @@ const VARIANTS: [&[&str]; 14] = [
     &[
         "kind: Sidecar|spec: { egress: [{ hosts: ['./a.test', './k.default.svc.cluster.local'] }] }",
         "kind: AuthorizationPolicy|spec: {}",
+    ],
+    &[
+        "kind: EnvoyFilter|spec: { configPatches: [{ applyTo: HTTP_ROUTE, match: { routeConfiguration: { vhost: { name: a.test } } }, patch: { operation: MERGE, value: { route: { timeout: 3s } } } }] }",
+        "kind: EnvoyFilter|spec: { configPatches: [{ applyTo: CLUSTER, match: { cluster: { service: a.test } }, patch: { operation: MERGE, value: { outlier_detection: { interval: 7s } } } }] }",
     ],
 ];
 

@@ -5,14 +5,14 @@
 //! ```
 
 use crate::DataPlane;
-use crate::source;
+use crate::source::{self, Reader};
 use crate::state::State;
 use crate::store::{Store, Version, errors, hash};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use weir_config::{Bundle, Compiler, Options, Text};
+use weir_config::{Bundle, Compiler, Options, Problem, Text};
 use weir_policy::plan::Plan;
 
 /// Quiet for so long, a burst of file events is over.
@@ -28,7 +28,13 @@ pub struct Follower {
     pub store: Arc<Store>,
     state: Option<State>,
     /// Reloads are serialised; what did not change is not read again.
-    turn: Mutex<Compiler>,
+    turn: Mutex<Turn>,
+}
+
+#[derive(Default)]
+struct Turn {
+    reader: Reader,
+    compiler: Compiler,
 }
 
 impl Follower {
@@ -40,7 +46,7 @@ impl Follower {
     /// Remembers what was read for the first version.
     #[must_use]
     pub fn remembering(self, compiler: Compiler) -> Self {
-        Self { turn: Mutex::new(compiler), ..self }
+        Self { turn: Mutex::new(Turn { compiler, reader: Reader::default() }), ..self }
     }
 
     /// Keeps each good version there.
@@ -63,11 +69,18 @@ impl Follower {
     /// # Errors
     /// Why the documents were refused; the last good plan stays.
     pub fn reload(&self) -> Result<Version, String> {
-        let mut compiler = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let (texts, unreadable) = source::read(&self.paths);
-        let hash = hash(&texts);
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let Turn { reader, compiler } = &mut *turn;
+        let (texts, unreadable) = reader.read(&self.paths);
         let bundle = Bundle { texts, options: self.options.clone() };
-        let (plan, mut problems) = compiler.compile(&bundle);
+        let outcome = self.take(&bundle, compiler, unreadable);
+        reader.keep(bundle.texts);
+        outcome
+    }
+
+    fn take(&self, bundle: &Bundle, compiler: &mut Compiler, unreadable: Vec<Problem>) -> Result<Version, String> {
+        let hash = hash(&bundle.texts);
+        let (plan, mut problems) = compiler.compile(bundle);
         problems.extend(unreadable);
         let count = errors(&problems);
         let refuse = |problems, why: String| {
@@ -79,10 +92,11 @@ impl Follower {
             let first = first.map(|problem| format!("{}: {}", problem.place, problem.words)).unwrap_or_default();
             return refuse(problems, format!("{count} errors; the first: {first}"));
         }
-        if hash == self.store.status().version.hash {
+        let before = self.store.version();
+        if hash == before.hash {
             return Ok(self.store.same(problems));
         }
-        let number = self.store.status().version.number + 1;
+        let number = before.number + 1;
         let plan = Plan { version: Version { number, hash }.to_string().into(), ..plan };
         match self.plane.commit(plan) {
             Ok(()) => {

@@ -1,51 +1,157 @@
 //! Files and folders to texts, and word when they change.
 //!
+//! ```text
+//!   paths ─► files, with size, times and inode ─┬─ as before, and not written a moment ago ─► the text as it was
+//!                                               └─ else ────────────────────────────────────► read
+//! ```
 //! Does not: parse.
 
 use notify::{RecursiveMode, Watcher};
-use std::collections::BTreeSet;
-use std::io::Read;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_config::{Code, Problem, Text};
 use weir_policy::place::Place;
 
 /// Bytes of all texts together.
 const LARGEST: u64 = 256 << 20;
+/// A file that was written so shortly before it was read may have been written again within the same tick of the file
+/// system's clock: it is read again.
+const TICK: Duration = Duration::from_secs(2);
 
 /// Reads every document file under the paths, in path order; `-` is stdin. What cannot be read is a problem.
 pub fn read(paths: &[PathBuf]) -> (Vec<Text>, Vec<Problem>) {
-    let mut files = BTreeSet::new();
-    let mut problems = Vec::new();
-    let mut texts = Vec::new();
-    for path in paths {
-        if path.as_os_str() == "-" {
-            let mut text = String::new();
-            match std::io::stdin().take(LARGEST).read_to_string(&mut text) {
-                Ok(_) => texts.push(Text { name: "<stdin>".into(), text }),
-                Err(why) => problems.push(unreadable(Path::new("<stdin>"), &why)),
+    Reader::default().read(paths)
+}
+
+/// Reads, and remembers: a file that did not change is not read again.
+#[derive(Default)]
+pub struct Reader {
+    /// By path.
+    known: HashMap<OsString, Known>,
+}
+
+/// A file that was read.
+struct Known {
+    facts: Facts,
+    /// It was written long enough before it was read.
+    settled: bool,
+    /// `None` while the reader's user has it.
+    text: Option<Text>,
+}
+
+struct Found {
+    path: PathBuf,
+    facts: Facts,
+}
+
+/// What tells one content of a file from another without reading it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Facts {
+    device: u64,
+    inode: u64,
+    length: u64,
+    /// Seconds and nanoseconds of the last change of content, and of anything (which nobody can set back).
+    times: [i64; 4],
+}
+
+impl Facts {
+    fn of(found: &std::fs::Metadata) -> Self {
+        let times = [found.mtime(), found.mtime_nsec(), found.ctime(), found.ctime_nsec()];
+        Self { device: found.dev(), inode: found.ino(), length: found.len(), times }
+    }
+
+    /// Was it last written well before `now`?
+    fn settled(&self, now: SystemTime) -> bool {
+        let now = now.checked_sub(TICK).and_then(|then| then.duration_since(UNIX_EPOCH).ok());
+        let [written, _, changed, _] = self.times;
+        now.and_then(|now| i64::try_from(now.as_secs()).ok()).is_some_and(|now| written.max(changed) < now)
+    }
+}
+
+impl Reader {
+    /// As [`read`]; what was read is the caller's until it is given back ([`Reader::keep`]).
+    pub fn read(&mut self, paths: &[PathBuf]) -> (Vec<Text>, Vec<Problem>) {
+        let (mut files, mut problems, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        for path in paths {
+            if path.as_os_str() == "-" {
+                match stdin() {
+                    Ok(text) => texts.push(text),
+                    Err(why) => problems.push(unreadable(Path::new("<stdin>"), &why)),
+                }
+            } else {
+                find(path, &mut files, &mut problems, Depth::Named);
             }
-        } else {
-            find(path, &mut files, &mut problems, Depth::Named);
+        }
+        if paths.len() > 1 {
+            files.sort_by(|one, other| one.path.cmp(&other.path));
+            files.dedup_by(|one, other| one.path == other.path);
+        }
+        let (mut total, mut before) = (0, std::mem::take(&mut self.known));
+        for Found { path, facts } in files {
+            total += facts.length;
+            let known = before.remove(path.as_os_str()).filter(|known| known.settled && known.facts == facts);
+            let text = match known.and_then(|known| known.text) {
+                Some(text) => Ok(text),
+                None => open(&path, facts.length, total),
+            };
+            match text {
+                Ok(text) => {
+                    let known = Known { settled: facts.settled(SystemTime::now()), facts, text: None };
+                    self.known.insert(path.into_os_string(), known);
+                    texts.push(text);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        (texts, problems)
+    }
+
+    /// Gives the texts back, so that they need not be read again as long as their files do not change.
+    pub fn keep(&mut self, texts: Vec<Text>) {
+        for text in texts {
+            if let Some(known) = self.known.get_mut(OsStr::new(&*text.name)) {
+                known.text = Some(text);
+            }
         }
     }
-    let mut total = 0;
-    for file in files {
-        match std::fs::metadata(&file).and_then(|facts| {
-            total += facts.len();
-            if total > LARGEST {
-                return Err(std::io::Error::other("the files are larger than 256 MiB together"));
-            }
-            std::fs::read(&file)
-        }) {
-            Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => texts.push(Text { name: file.to_string_lossy().into(), text }),
-                Err(_) => problems.push(unreadable(&file, &std::io::Error::other("it is not UTF-8"))),
-            },
-            Err(why) => problems.push(unreadable(&file, &why)),
-        }
+}
+
+/// A text that is too large is refused by its length.
+fn open(path: &Path, length: u64, total: u64) -> Result<Text, Problem> {
+    if length > Text::LARGEST as u64 {
+        return Err(too_large(path, &format!("{length} bytes")));
     }
-    (texts, problems)
+    if total > LARGEST {
+        return Err(unreadable(path, &io::Error::other("the files are larger than 256 MiB together")));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
+    // It may have grown since.
+    let file = File::open(path).and_then(|file| file.take(Text::LARGEST as u64 + 1).read_to_end(&mut bytes));
+    file.map_err(|why| unreadable(path, &why))?;
+    if bytes.len() > Text::LARGEST {
+        return Err(too_large(path, &format!("more than {} bytes", Text::LARGEST)));
+    }
+    let text = String::from_utf8(bytes).map_err(|_| unreadable(path, &io::Error::other("it is not UTF-8")))?;
+    Ok(Text { name: path.to_string_lossy().into(), text })
+}
+
+fn too_large(path: &Path, length: &str) -> Problem {
+    let place = Place { file: path.to_string_lossy().into(), line: 1, column: 1 };
+    let words = format!("the text has {length}; at most {} are read", Text::LARGEST);
+    Problem::new(Code::Bounds, place, words).hint("split it into several files")
+}
+
+fn stdin() -> io::Result<Text> {
+    let mut text = String::new();
+    // One more byte than is accepted: the compiler says that it is too large.
+    std::io::stdin().take(Text::LARGEST as u64 + 1).read_to_string(&mut text)?;
+    Ok(Text { name: "<stdin>".into(), text })
 }
 
 /// A path that the user named is read whatever it is called; what is found in folders must look like a document.
@@ -55,7 +161,7 @@ enum Depth {
     Found(u32),
 }
 
-fn find(path: &Path, files: &mut BTreeSet<PathBuf>, problems: &mut Vec<Problem>, depth: Depth) {
+fn find(path: &Path, files: &mut Vec<Found>, problems: &mut Vec<Problem>, depth: Depth) {
     let level = match depth {
         Depth::Named => 0,
         Depth::Found(level) => level,
@@ -69,7 +175,7 @@ fn find(path: &Path, files: &mut BTreeSet<PathBuf>, problems: &mut Vec<Problem>,
     if !facts.is_dir() {
         let named = path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known));
         if depth == Depth::Named || named {
-            files.insert(path.to_owned());
+            files.push(Found { path: path.to_owned(), facts: Facts::of(&facts) });
         }
         return;
     }
@@ -79,11 +185,13 @@ fn find(path: &Path, files: &mut BTreeSet<PathBuf>, problems: &mut Vec<Problem>,
     match std::fs::read_dir(path) {
         Err(why) => problems.push(unreadable(path, &why)),
         Ok(entries) => {
-            for entry in entries.flatten() {
-                // Hidden names are editors' and Kubernetes' own (`..data`).
-                if !entry.file_name().to_string_lossy().starts_with('.') {
-                    find(&entry.path(), files, problems, Depth::Found(level + 1));
-                }
+            let mut names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+            // Hidden names are editors' and Kubernetes' own (`..data`).
+            names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
+            // By names, folder by folder: that is path order.
+            names.sort_unstable();
+            for name in names {
+                find(&path.join(name), files, problems, Depth::Found(level + 1));
             }
         }
     }
@@ -115,4 +223,89 @@ pub fn watch(paths: &[PathBuf], changed: Sender<()>) -> Option<notify::Recommend
         watcher.watch(folder, RecursiveMode::Recursive).ok()?;
     }
     Some(watcher)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("weir-source-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        folder
+    }
+
+    fn write(path: &Path, text: &str, age: u64) {
+        std::fs::write(path, text).expect("written");
+        let then = SystemTime::now() - Duration::from_secs(age);
+        File::options().write(true).open(path).and_then(|file| file.set_modified(then)).expect("a time");
+    }
+
+    fn shown(read: &(Vec<Text>, Vec<Problem>)) -> Vec<&str> {
+        read.0.iter().map(|text| text.text.as_str()).collect()
+    }
+
+    /// Same length, same time of modification: a file written a moment ago is read again.
+    #[test]
+    fn a_change_within_the_same_tick_is_seen() {
+        let folder = folder("tick");
+        let (file, paths) = (folder.join("a.yaml"), [folder.clone()]);
+        let mut reader = Reader::default();
+        for text in ["one", "two", "one", "six"] {
+            write(&file, text, 3600);
+            let read = reader.read(&paths);
+            assert_eq!(shown(&read), [text]);
+            reader.keep(read.0);
+        }
+    }
+
+    #[test]
+    fn a_settled_file_is_as_it_was_until_its_facts_change() {
+        let folder = folder("settled");
+        let (file, paths) = (folder.join("a.yaml"), [folder.clone()]);
+        write(&file, "one", 3600);
+        let mut reader = Reader::default();
+        let mut texts = reader.read(&paths).0;
+        // It was written just now: as if the clock had gone on, and with other words than the file has.
+        reader.known.values_mut().for_each(|known| known.settled = true);
+        texts[0].text = "marked".to_owned();
+        reader.keep(texts);
+        let text = reader.read(&paths).0.remove(0);
+        assert_eq!(text.text, "marked", "it was not read again");
+        reader.keep(vec![text]);
+        write(&file, "four", 3600);
+        assert_eq!(shown(&reader.read(&paths)), ["four"]);
+    }
+
+    #[test]
+    fn files_stand_in_path_order_and_only_once() {
+        let folder = folder("order");
+        std::fs::create_dir(folder.join("b")).expect("a folder");
+        for (name, text) in [
+            ("b/z.yaml", "3"),
+            ("a.yaml", "1"),
+            ("b-a.yaml", "4"),
+            ("a.yml", "2"),
+            (".hidden.yaml", "0"),
+            ("x.txt", "0"),
+        ] {
+            write(&folder.join(name), text, 0);
+        }
+        let alone = read(&[folder.clone()]);
+        assert_eq!(shown(&alone), ["1", "2", "3", "4"]);
+        let twice = read(&[folder.join("b-a.yaml"), folder.clone(), folder.join("b")]);
+        assert_eq!(shown(&twice), shown(&alone));
+    }
+
+    #[test]
+    fn a_text_that_is_too_large_is_refused_by_its_length() {
+        let folder = folder("large");
+        let file = folder.join("a.yaml");
+        File::create(&file).and_then(|file| file.set_len(99 << 20)).expect("a sparse file");
+        let (texts, problems) = read(&[file]);
+        assert!(texts.is_empty());
+        assert_eq!(problems[0].code, Code::Bounds);
+        assert!(problems[0].words.contains("103809024 bytes"), "{}", problems[0].words);
+    }
 }

@@ -118,7 +118,7 @@ impl Mesh {
                 let cluster = cell.cluster.lock();
                 (Arc::clone(cluster.rules()), Arc::clone(cluster.table()))
             };
-            if Table::fits(&rules, upstream) {
+            if Arc::ptr_eq(&rules, upstream) || Table::fits(&rules, upstream) {
                 table
             } else {
                 Arc::new(Table::build(&upstream.balance, &upstream.endpoints))
@@ -137,6 +137,10 @@ impl Mesh {
 
     fn renew(&self, live: &Live) {
         for ((cell, upstream), table) in live.cells.iter().zip(&live.plan.clusters).zip(&live.tables) {
+            // Most clusters of most plans are those of the plan before.
+            if Arc::ptr_eq(cell.cluster.lock().rules(), upstream) {
+                continue;
+            }
             // Dropped after the lock: an old rule set may be large.
             let old = cell.cluster.lock().renew(Arc::clone(upstream), Arc::clone(table));
             drop(old);

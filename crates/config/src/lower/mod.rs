@@ -70,7 +70,7 @@ pub fn check(bundle: &Bundle) -> (Plan, Vec<Problem>) {
 
 fn build(bundle: &Bundle, parts: &[Vec<Arc<Part>>], nodes: &[Nodes<'_>], memory: &mut Memory) -> (Plan, Vec<Problem>) {
     let mut problems = Vec::new();
-    let words = words::gather(parts.iter().flatten(), &mut problems);
+    let words = words::gather(parts, &mut problems);
     let plan = lower(&words, bundle, nodes, memory, &mut problems);
     problems.sort_by(|a, b| {
         let key = |of: &Problem| (of.place.line, of.place.column, of.code);

@@ -7,6 +7,8 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chunk<'t> {
     pub text: &'t str,
+    /// Bytes of the whole text before it.
+    pub start: usize,
     /// From 1.
     pub line: u32,
 }
@@ -15,7 +17,7 @@ pub struct Chunk<'t> {
 pub fn split(text: &str) -> Vec<Chunk<'_>> {
     // A directive belongs to the document behind it: such texts are rare, and read as one.
     if text.starts_with('%') || text.contains("\n%") {
-        return vec![Chunk { text, line: 1 }];
+        return vec![Chunk { text, start: 0, line: 1 }];
     }
     let mut out = Vec::new();
     let (mut start, mut line) = (0, 1);
@@ -23,12 +25,12 @@ pub fn split(text: &str) -> Vec<Chunk<'_>> {
         let ends = text.as_bytes().get(at + 3).is_none_or(|byte| byte.is_ascii_whitespace());
         if ends && at > start {
             let chunk = &text[start..at];
-            out.push(Chunk { text: chunk, line });
+            out.push(Chunk { text: chunk, start, line });
             line += memchr::memchr_iter(b'\n', chunk.as_bytes()).count() as u32;
             start = at;
         }
     }
-    out.push(Chunk { text: &text[start..], line });
+    out.push(Chunk { text: &text[start..], start, line });
     out
 }
 
