@@ -164,6 +164,7 @@ fn variant(nth: usize, which: usize, lines: usize) -> String {
         Some("Service" | "Endpoints") => "v1",
         Some("Mesh") => "weir.dev/v1alpha1",
         Some("AuthorizationPolicy") => "security.istio.io/v1",
+        Some("EnvoyFilter") => "networking.istio.io/v1alpha3",
         _ => "networking.istio.io/v1",
     };
     let name = if words.contains("metadata") { String::new() } else { format!("metadata: {{ name: n{nth} }}\n") };

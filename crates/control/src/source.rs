@@ -150,7 +150,7 @@ fn too_large(path: &Path, length: &str) -> Problem {
 fn stdin() -> io::Result<Text> {
     let mut text = String::new();
     // One more byte than is accepted: the compiler says that it is too large.
-    std::io::stdin().take(Text::LARGEST as u64 + 1).read_to_string(&mut text)?;
+    io::stdin().take(Text::LARGEST as u64 + 1).read_to_string(&mut text)?;
     Ok(Text { name: "<stdin>".into(), text })
 }
 
@@ -197,7 +197,7 @@ fn find(path: &Path, files: &mut Vec<Found>, problems: &mut Vec<Problem>, depth:
     }
 }
 
-fn unreadable(path: &Path, why: &std::io::Error) -> Problem {
+fn unreadable(path: &Path, why: &io::Error) -> Problem {
     let place = Place { file: path.to_string_lossy().into(), line: 0, column: 0 };
     Problem::new(Code::Unreadable, place, format!("cannot read {}: {why}", path.display()))
 }
