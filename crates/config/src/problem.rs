@@ -286,9 +286,9 @@ impl Few {
 
     /// What is to be said of the others.
     pub fn rest(&self) -> Option<Problem> {
+        let severity = self.worst?;
         let words = format!("this text has {} problems more; the first {} are shown", self.more, Self::MOST);
         let place = Place { file: Arc::clone(&self.problems.first()?.place.file), line: 1, column: 1 };
-        let severity = self.worst?;
         Some(Problem { severity, ..Problem::new(Code::Bounds, place, words) })
     }
 }

@@ -102,11 +102,11 @@ impl Reader {
             };
             match text {
                 Ok(text) => {
-                    let known = Known { settled: facts.settled(SystemTime::now()), facts, text: None };
+                    let known = Known { settled: facts.settled(now()), facts, text: None };
                     self.known.insert(path.into_os_string(), known);
                     texts.push(text);
                 }
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(*problem),
             }
         }
         (texts, problems)
@@ -122,20 +122,25 @@ impl Reader {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "how old a file is only the system's clock tells")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// A text that is too large is refused by its length.
-fn open(path: &Path, length: u64, total: u64) -> Result<Text, Problem> {
+fn open(path: &Path, length: u64, total: u64) -> Result<Text, Box<Problem>> {
     if length > Text::LARGEST as u64 {
-        return Err(too_large(path, &format!("{length} bytes")));
+        return Err(too_large(path, &format!("{length} bytes")).into());
     }
     if total > LARGEST {
-        return Err(unreadable(path, &io::Error::other("the files are larger than 256 MiB together")));
+        return Err(unreadable(path, &io::Error::other("the files are larger than 256 MiB together")).into());
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     // It may have grown since.
     let file = File::open(path).and_then(|file| file.take(Text::LARGEST as u64 + 1).read_to_end(&mut bytes));
     file.map_err(|why| unreadable(path, &why))?;
     if bytes.len() > Text::LARGEST {
-        return Err(too_large(path, &format!("more than {} bytes", Text::LARGEST)));
+        return Err(too_large(path, &format!("more than {} bytes", Text::LARGEST)).into());
     }
     let text = String::from_utf8(bytes).map_err(|_| unreadable(path, &io::Error::other("it is not UTF-8")))?;
     Ok(Text { name: path.to_string_lossy().into(), text })
@@ -238,7 +243,7 @@ mod tests {
 
     fn write(path: &Path, text: &str, age: u64) {
         std::fs::write(path, text).expect("written");
-        let then = SystemTime::now() - Duration::from_secs(age);
+        let then = now() - Duration::from_secs(age);
         File::options().write(true).open(path).and_then(|file| file.set_modified(then)).expect("a time");
     }
 
@@ -292,7 +297,7 @@ mod tests {
         ] {
             write(&folder.join(name), text, 0);
         }
-        let alone = read(&[folder.clone()]);
+        let alone = read(std::slice::from_ref(&folder));
         assert_eq!(shown(&alone), ["1", "2", "3", "4"]);
         let twice = read(&[folder.join("b-a.yaml"), folder.clone(), folder.join("b")]);
         assert_eq!(shown(&twice), shown(&alone));
