@@ -223,8 +223,8 @@ proptest! {
 /// Otherwise the test above would compare little.
 #[test]
 fn the_variants_are_accepted() {
-    for nth in 0..VARIANTS.len() {
-        for which in 0..VARIANTS[nth].len() {
+    for (nth, variants) in VARIANTS.iter().enumerate() {
+        for which in 0..variants.len() {
             let problems = compile(&bundle(&[variant(nth, which, 0)])).1;
             let refused = problems.iter().find(|problem| problem.severity == Severity::Error);
             assert!(refused.is_none(), "{nth} {which}: {refused:?}");
