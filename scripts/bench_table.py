@@ -51,7 +51,7 @@ def cell(rows, scenario, proxy):
 def table():
     path, rows = newest()
     if not path:
-        return "No results are committed yet; `bench/README.md` says how to make them.\n"
+        return "No results are committed yet.\n"
     proxies = list(dict.fromkeys(row["proxy"] for row in rows))
     scenarios = [name for name in WHAT if any(row["scenario"] == name for row in rows)]
     turns = len({row["round"] for row in rows})

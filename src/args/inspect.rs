@@ -13,7 +13,7 @@ Examples:
   weir explain http://shop.test/cart --method POST --header 'x-canary: true' -f mesh/
   weir explain --request 6f3c2a51-…          # the x-request-id of a request that failed")]
 pub(crate) struct Explain {
-    /// The request's URL, such as http://users.test/v1
+    /// The request's URL, such as `http://users.test/v1`
     #[arg(required_unless_present = "request", value_name = "URL")]
     pub(crate) url: Option<String>,
     /// The recorded life of the real request with this x-request-id
