@@ -4,7 +4,7 @@
 //!   Bundle ─► yaml: nodes with places ─► kind: Istio's words ─► graph: who points at whom ─► lower: policy's rules ─► Plan
 //!                 └──────────────┴──────────────── problems, all of them, with places ──────────────┘
 //! ```
-//! `run` and the simulator call [`compile`], `weir check` calls [`check`], which is the same and looks for what is accepted and
+//! `run` and the simulator call [`compile`], `weir check` calls [`check()`], which is the same and looks for what is accepted and
 //! surely not meant: there is one translation in the product.
 //!
 //! Does not: read files or clocks.

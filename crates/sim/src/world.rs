@@ -7,7 +7,7 @@
 //!                                   Step::Refuse ──► over
 //! ```
 //! Whoever runs it takes one event after the other ([`World::upcoming`], [`World::act`]), so that a test can look at
-//! everything in between. Its connections are in [`link`]. Does not: decide anything that a policy decides.
+//! everything in between. Its connections are in `link`. Does not: decide anything that a policy decides.
 
 use crate::event::{End, Event, Look, Reply, Ticket};
 use crate::queue::{Due, Queue};
