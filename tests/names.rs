@@ -171,3 +171,48 @@ fn a_reload_keeps_what_names_came_to() {
     let mut client = Client::open(weir.outbound);
     eventually("both serve", || seen(&mut client) == set(&[2, 3]));
 }
+
+#[test]
+fn a_destination_on_demand_is_where_the_request_says() {
+    let zone: Zone = Arc::default();
+    for (name, last) in [("one.wild.test", 2), ("two.wild.test", 3)] {
+        zone.lock().expect("fine").insert(name.into(), Some(vec![loopback(last)]));
+    }
+    let server = name_server(Arc::clone(&zone)).to_string();
+    let port = backends(&[loopback(2), loopback(3)]);
+    for resolution in ["DYNAMIC_DNS", "NONE"] {
+        let mesh = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{ name: wild }}\nspec:\n  hosts: [\"*.wild.test\"]\n  \
+             resolution: {resolution}\n  ports: [{{ number: {port}, name: http, protocol: HTTP }}]\n"
+        );
+        let weir = Weir::start(&mesh, &["--name-server", &server]);
+        let mut client = Client::open(weir.outbound);
+        let get = |client: &mut Client, host: &str| {
+            let reply = client.get(host, "/").expect("an answer");
+            (reply.status, reply.text())
+        };
+        for _ in 0..2 {
+            assert_eq!(get(&mut client, "one.wild.test"), (200, "127.0.0.2".to_owned()));
+            assert_eq!(get(&mut client, &format!("two.wild.test:{port}")), (200, "127.0.0.3".to_owned()));
+        }
+        assert_eq!(get(&mut client, "three.wild.test").0, 503, "a name that nobody knows");
+    }
+}
+
+#[test]
+fn a_balancer_that_passes_through_goes_to_the_address_that_is_named() {
+    let port = backends(&[loopback(2), loopback(3)]);
+    let mesh = format!(
+        "{}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{ name: any }}\nspec:\n  hosts: [127.0.0.2, 127.0.0.3]\n  \
+         http: [{{ route: [{{ destination: {{ host: app.test }} }}] }}]\n",
+        mesh("DNS", port).replace("ROUND_ROBIN", "PASSTHROUGH")
+    );
+    let weir = Weir::start(&mesh, &[]);
+    let mut client = Client::open(weir.outbound);
+    for host in ["127.0.0.2", "127.0.0.3"] {
+        let reply = client.get(&format!("{host}:{port}"), "/").expect("an answer");
+        assert_eq!((reply.status, reply.text()), (200, host.to_owned()));
+    }
+    let own = client.get(&format!("127.0.0.1:{}", weir.outbound.port()), "/").expect("an answer");
+    assert_eq!(own.status, 502, "not a host of the mesh");
+}

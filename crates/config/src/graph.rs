@@ -136,7 +136,7 @@ impl Service {
 
     /// The endpoints of a port, of those that have the labels.
     pub fn endpoints(&self, port: &Port, labels: &[(String, String)]) -> Vec<Endpoint> {
-        if self.resolution == Resolution::None {
+        if matches!(self.resolution, Resolution::None | Resolution::OnDemand) {
             return Vec::new();
         }
         self.chosen(labels)
@@ -179,7 +179,8 @@ impl Service {
         match self.resolution {
             Resolution::Dns => Discovery::EveryAddress(names),
             Resolution::DnsRoundRobin => Discovery::FirstAddress(names),
-            Resolution::Static | Resolution::None => Discovery::Static,
+            Resolution::Static => Discovery::Static,
+            Resolution::None | Resolution::OnDemand => Discovery::OnDemand,
         }
     }
 }

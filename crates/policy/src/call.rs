@@ -71,10 +71,22 @@ pub struct Call {
     refused: Option<No>,
     /// Of the request, for balancers that hash.
     hash: Option<u64>,
+    way: Way,
     late: Late,
     /// When it began.
     began: Time,
     trail: Trail,
+}
+
+/// Who says where a call goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// The balancer.
+    Balanced,
+    /// The request, for a destination on demand ([`crate::discovery::Discovery::OnDemand`]).
+    To(SocketAddr),
+    /// The request, and what it names cannot be reached: 503 UH.
+    Nowhere,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,6 +135,7 @@ impl Call {
             flags: Flags::NONE,
             refused: None,
             hash: None,
+            way: Way::Balanced,
             late: Late::default(),
             began: Time::ZERO,
             trail: Trail::default(),
@@ -133,6 +146,13 @@ impl Call {
     #[must_use]
     pub const fn hashed(mut self, hash: Option<u64>) -> Self {
         self.hash = hash;
+        self
+    }
+
+    /// Who says where it goes.
+    #[must_use]
+    pub const fn to(mut self, way: Way) -> Self {
+        self.way = way;
         self
     }
 
@@ -281,9 +301,12 @@ impl Call {
             Previous::Allow => 0,
         });
         let tried: &[Tried] = if picks == 0 { &[] } else { &self.tried };
-        let Some(endpoint) = cluster.pick(tried, picks, self.hash, draw) else {
-            return self.refuse(cluster, Refusal::NoHealthy);
+        let picked = match self.way {
+            Way::Balanced => cluster.pick(tried, picks, self.hash, draw),
+            Way::To(address) => Some(cluster.visit(address)),
+            Way::Nowhere => None,
         };
+        let Some(endpoint) = picked else { return self.refuse(cluster, Refusal::NoHealthy) };
         let ceiling = cluster.rules().inflight;
         if cluster.inflight.admit(&ceiling).is_err() {
             cluster.counts.overflow_requests += 1;

@@ -68,6 +68,9 @@ impl Counts {
     }
 }
 
+/// Endpoints of a cluster that requests name themselves; beyond, one of them is forgotten for each new one.
+const VISITED: usize = 1024;
+
 /// What was in force before: to be dropped outside of locks.
 #[derive(Debug)]
 pub struct Replaced {
@@ -184,25 +187,47 @@ impl Cluster {
     /// Takes endpoints that come and go by themselves, at the cost of what changed. Returns what to drop elsewhere.
     pub fn shift(&mut self, shift: &Shift, table: Arc<Table>) -> Replaced {
         for &place in &shift.removed {
-            let slot = self.live.swap_remove(place as usize);
-            self.turnout.shrink(place);
-            if let Some(moved) = self.live.get(place as usize) {
-                self.slots[*moved as usize].live = Some(place);
-            }
-            self.slots[slot as usize].live = None;
-            self.leave(slot);
+            self.remove(place);
         }
         for &address in &shift.added {
             let slot = self.slot_of(address);
-            self.slots[slot as usize].live = Some(self.live.len() as u32);
-            self.live.push(slot);
-            self.turnout.grow();
+            self.append(slot);
         }
         self.turnout.judge(shift.rules.outlier.as_ref());
         Replaced {
             _rules: std::mem::replace(&mut self.rules, Arc::clone(&shift.rules)),
             _table: std::mem::replace(&mut self.table, table),
         }
+    }
+
+    /// The endpoint at an address that a request named: known before, or taken in.
+    pub(crate) fn visit(&mut self, address: SocketAddr) -> EndpointId {
+        let slot = self.slot_of(address);
+        if self.slots[slot as usize].live.is_none() {
+            if self.live.len() >= VISITED {
+                // Any of them; its requests under way end in order.
+                let place = (self.counts.firsts % VISITED as u64) as u32;
+                self.remove(place);
+            }
+            self.append(slot);
+        }
+        EndpointId(slot)
+    }
+
+    fn remove(&mut self, place: u32) {
+        let slot = self.live.swap_remove(place as usize);
+        self.turnout.shrink(place);
+        if let Some(moved) = self.live.get(place as usize) {
+            self.slots[*moved as usize].live = Some(place);
+        }
+        self.slots[slot as usize].live = None;
+        self.leave(slot);
+    }
+
+    fn append(&mut self, slot: u32) {
+        self.slots[slot as usize].live = Some(self.live.len() as u32);
+        self.live.push(slot);
+        self.turnout.grow();
     }
 
     fn place(&mut self, rules: &Upstream) {

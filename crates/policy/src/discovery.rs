@@ -25,6 +25,8 @@ pub enum Discovery {
     EveryAddress(Vec<Named>),
     /// `DNS_ROUND_ROBIN`: new connections go to the first address of the latest answer.
     FirstAddress(Vec<Named>),
+    /// `NONE`, `DYNAMIC_DNS`, or `PASSTHROUGH` as the balancer: each request goes where its authority says.
+    OnDemand,
 }
 
 /// An endpoint given by name.
@@ -43,7 +45,7 @@ impl Discovery {
     /// The names whose answers matter.
     pub fn names(&self) -> &[Named] {
         match self {
-            Self::Static => &[],
+            Self::Static | Self::OnDemand => &[],
             Self::EveryAddress(names) | Self::FirstAddress(names) => names,
         }
     }

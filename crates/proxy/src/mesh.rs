@@ -78,6 +78,8 @@ pub(crate) struct Mesh {
     pub(crate) crowd: Vec<AtomicU32>,
     pub(crate) limits: Limits,
     pub(crate) resolver: Resolver,
+    /// The outbound listener.
+    own: Option<SocketAddr>,
     cells: Mutex<Cells>,
 }
 
@@ -102,6 +104,7 @@ impl Mesh {
             crowd: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             limits: Limits::default(),
             resolver: Resolver::new(clock, options.name_servers.clone()),
+            own: options.outbound,
             cells: Mutex::new(Cells::default()),
         }
     }
@@ -163,6 +166,14 @@ impl Mesh {
 
     pub(crate) fn cell(&self, id: &str) -> Option<Arc<Cell>> {
         self.cells.lock().by_id.get(id).cloned()
+    }
+
+    /// Is it an address of ours, as far as it was given by number?
+    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
+        self.own.is_some_and(|own| {
+            own.port() == address.port()
+                && (own.ip() == address.ip() || (own.ip().is_unspecified() && address.ip().is_loopback()))
+        })
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

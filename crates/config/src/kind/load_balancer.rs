@@ -18,6 +18,8 @@ pub enum Simple {
     LeastRequest,
     RoundRobin,
     Random,
+    /// Each request goes where its authority says.
+    Passthrough,
 }
 
 /// `consistentHash`.
@@ -80,15 +82,11 @@ fn simple(balancer: &Object<'_>) -> Simple {
         ("LEAST_REQUEST", Simple::LeastRequest),
         ("RANDOM", Simple::Random),
         ("ROUND_ROBIN", Simple::RoundRobin),
-        ("PASSTHROUGH", Simple::LeastRequest),
+        ("PASSTHROUGH", Simple::Passthrough),
     ];
     let simple = balancer.word("simple", &words);
     let word = simple.as_ref().and(balancer.text("simple")).map(|word| word.value);
     match word.as_deref() {
-        Some("PASSTHROUGH") => {
-            let text = "`PASSTHROUGH` is accepted and not enforced yet: LEAST_REQUEST is used";
-            balancer.sink.add(balancer.problem(Code::NotEnforced, "simple", text));
-        }
         Some("LEAST_CONN") => {
             let text = "`LEAST_CONN` is deprecated: it means LEAST_REQUEST";
             balancer.sink.add(balancer.problem(Code::Deprecated, "simple", text).hint("write LEAST_REQUEST"));

@@ -37,6 +37,7 @@ pub enum Resolution {
     Static,
     Dns,
     DnsRoundRobin,
+    OnDemand,
     None,
 }
 
@@ -57,18 +58,13 @@ const RESOLUTIONS: &[(&str, Resolution)] = &[
     ("DNS", Resolution::Dns),
     ("DNS_ROUND_ROBIN", Resolution::DnsRoundRobin),
     ("NONE", Resolution::None),
-    ("DYNAMIC_DNS", Resolution::Dns),
+    ("DYNAMIC_DNS", Resolution::OnDemand),
 ];
 
 /// Reads `ServiceEntry.spec`.
 pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
     let hosts = read_hosts(spec);
     let resolution = spec.word("resolution", RESOLUTIONS).map_or(Resolution::None, |found| found.value);
-    if resolution == Resolution::None || spec.text("resolution").is_some_and(|word| word.value == "DYNAMIC_DNS") {
-        let words = "only `STATIC`, `DNS` and `DNS_ROUND_ROBIN` are served yet: this service has no endpoints";
-        spec.sink
-            .add(spec.problem(Code::NotEnforced, "resolution", words).hint("list the addresses under `endpoints`"));
-    }
     spec.word("location", &[("MESH_EXTERNAL", ()), ("MESH_INTERNAL", ())]);
     addresses(spec, resolution);
     spec.texts("subjectAltNames");

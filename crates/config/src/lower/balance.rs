@@ -7,7 +7,8 @@ use weir_policy::retry::Previous;
 
 pub fn lower(written: Option<&LoadBalancer>) -> Rules {
     match written {
-        None | Some(LoadBalancer::Simple(Simple::LeastRequest)) => Rules::LeastRequest,
+        // With `PASSTHROUGH` nothing is picked.
+        None | Some(LoadBalancer::Simple(Simple::LeastRequest | Simple::Passthrough)) => Rules::LeastRequest,
         Some(LoadBalancer::Simple(Simple::RoundRobin)) => Rules::RoundRobin,
         Some(LoadBalancer::Simple(Simple::Random)) => Rules::Random,
         Some(LoadBalancer::Hash(hash)) => Rules::Hash(lower_hash(hash)),

@@ -6,11 +6,13 @@ use super::{balance, budget, connection, inflight, origins, outlier};
 use crate::fields::Fields;
 use crate::graph::{Graph, Service as Node};
 use crate::kind::destination_rule::{DestinationRule, RetryPolicy, Subset};
+use crate::kind::load_balancer::{LoadBalancer, Simple};
 use crate::kind::mesh::Mesh;
 use crate::kind::service_entry::Port;
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
+use weir_policy::discovery::Discovery;
 use weir_policy::plan::{ClusterIndex, Compatibility, Service, Settings, Upstream};
 use weir_policy::retry;
 use weir_policy::route::Named;
@@ -283,6 +285,7 @@ fn make(
     let name = subset.map(|subset| subset.name.as_str()).unwrap_or_default();
     let written = policy.budget.as_ref().or_else(|| mesh.and_then(|mesh| mesh.retry_budget.as_ref()));
     let budget = budget::lower(written, settings.compatibility);
+    let passes = matches!(policy.balance, Some(LoadBalancer::Simple(Simple::Passthrough)));
     let upstream = Upstream {
         id: format!("{}/{}|{}|{name}", node.namespace, node.host, port.number).into(),
         name: format!("outbound|{}|{name}|{}", port.number, node.host).into(),
@@ -293,8 +296,8 @@ fn make(
             port: port.number,
             subset: name.into(),
         },
-        discovery: node.discovery(port, labels),
-        endpoints: node.endpoints(port, labels),
+        discovery: if passes { Discovery::OnDemand } else { node.discovery(port, labels) },
+        endpoints: if passes { Vec::new() } else { node.endpoints(port, labels) },
         balance: balance::lower(policy.balance.as_ref()),
         inflight: inflight::lower(policy.pool.as_ref(), &budget),
         budget,

@@ -10,6 +10,7 @@
 
 use super::answer::{Refused, answer_direct, answer_filter, answer_redirect, bad_path, refuse, refuse_now, refuse_old};
 use super::carrier::{Carrier, Guard, Protocol};
+use super::demand::demand;
 use super::exchange::Exchange;
 use super::filters::{self, Origin, Passed};
 use super::hash::Hashed;
@@ -252,8 +253,10 @@ async fn send(
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
     let copies = Copies::of(worker, live, shape.mirrors, &ask, terms.timeout, kind);
     let hashed = Hashed::of(upstream, &facts, client);
+    let way_to = demand(worker, upstream, shape.authority).await;
     let call = Call::new(terms.retry.clone(), terms.timeout, idempotency, upload.received)
         .hashed(hashed.hash)
+        .to(way_to)
         .late(terms.late);
     let stirred = admitted;
     let mut exchange = Exchange {

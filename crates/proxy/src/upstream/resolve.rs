@@ -15,22 +15,27 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use weir_observe::Lookups;
 use weir_policy::balance::Table;
 use weir_policy::discovery::{Discovery, Names, News, Shift};
 use weir_policy::plan::{Endpoint, Plan, Upstream};
+use weir_policy::time::Time;
 
 /// How long a plan waits for the first answers of its names, as Envoy waits for its clusters to warm.
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long one question may take, both address families and every try included.
 const QUESTION: Duration = Duration::from_secs(5);
+/// Names that requests asked for and that are remembered, and questions of theirs that wait.
+const REMEMBERED: usize = 1024;
+/// What a request asked for is remembered for so long at least.
+const SOONEST: Duration = Duration::from_secs(1);
 /// Questions under way at once.
 const AT_ONCE: usize = 64;
 
@@ -40,7 +45,7 @@ pub(crate) struct Resolver {
     clock: Clock,
     servers: Vec<SocketAddr>,
     board: Arc<Board>,
-    started: OnceLock<()>,
+    started: Mutex<bool>,
 }
 
 /// What the thread and the control side share.
@@ -51,8 +56,25 @@ struct Board {
     wanted: Notify,
     /// A name was answered, or failed.
     told: Condvar,
+    /// Names that requests ask for, and who waits for each.
+    questions: Mutex<VecDeque<Question>>,
+    /// Addresses of such names, while their answers hold.
+    found: Mutex<HashMap<Arc<str>, Found>>,
     answers: AtomicU64,
     failures: AtomicU64,
+}
+
+/// A name that a request asks for.
+#[derive(Debug)]
+struct Question {
+    name: Arc<str>,
+    reply: oneshot::Sender<Option<IpAddr>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    ip: IpAddr,
+    until: Time,
 }
 
 #[derive(Default, Debug)]
@@ -74,7 +96,7 @@ struct Watched {
 impl Resolver {
     /// `servers` are asked instead of those of `/etc/resolv.conf`, when there are any.
     pub(crate) fn new(clock: Clock, servers: Vec<SocketAddr>) -> Self {
-        Self { clock, servers, board: Arc::default(), started: OnceLock::new() }
+        Self { clock, servers, board: Arc::default(), started: Mutex::new(false) }
     }
 
     /// Puts the addresses of its names into a plan; waits for those that were never asked about.
@@ -142,10 +164,36 @@ impl Resolver {
         }
     }
 
+    /// The first address of a name that a request asks for; `None` when it has none, or too many ask at once.
+    pub(crate) async fn find(&self, name: &str) -> Option<IpAddr> {
+        let name: Arc<str> = name.to_ascii_lowercase().into();
+        if let Some(found) = self.board.found.lock().get(&name).filter(|found| found.until > self.clock.now()) {
+            return Some(found.ip);
+        }
+        self.start().ok()?;
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut questions = self.board.questions.lock();
+            if questions.len() >= REMEMBERED {
+                return None;
+            }
+            questions.push_back(Question { name, reply });
+        }
+        self.board.wanted.notify_one();
+        answer.await.ok().flatten()
+    }
+
     fn start(&self) -> Result<(), StartError> {
-        if self.started.get().is_some() {
+        let mut started = self.started.lock();
+        if *started {
             return Ok(());
         }
+        self.spawn()?;
+        *started = true;
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<(), StartError> {
         let servers = self.servers.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::System)?;
         let client = {
@@ -157,8 +205,6 @@ impl Resolver {
             .name("names".into())
             .spawn(move || runtime.block_on(ask_for_ever(&client, &board, clock)))
             .map_err(StartError::System)?;
-        // Only the control side starts it, one plan at a time.
-        let _ = self.started.set(());
         Ok(())
     }
 }
@@ -192,17 +238,40 @@ impl State {
         }
     }
 
-    fn answered(&mut self, answer: &Answer, clock: &Clock) {
+    fn answered(&mut self, name: &Arc<str>, found: Option<&(Vec<IpAddr>, Duration)>, clock: &Clock) {
         let now = clock.now();
-        match &answer.found {
-            None => self.names.failed(&answer.name, now),
+        match found {
+            None => self.names.failed(name, now),
             Some((addresses, ttl)) => {
-                if self.names.answered(&answer.name, addresses.clone(), *ttl, now) == News::Changed {
-                    let touched = self.by_name.get(&answer.name).cloned().unwrap_or_default();
+                if self.names.answered(name, addresses.clone(), *ttl, now) == News::Changed {
+                    let touched = self.by_name.get(name).cloned().unwrap_or_default();
                     touched.into_iter().for_each(|index| self.shift(index));
                 }
             }
         }
+    }
+}
+
+impl Board {
+    fn take(&self, answer: Answer, clock: &Clock) {
+        let Some(reply) = answer.reply else {
+            self.state.lock().answered(&answer.name, answer.found.as_ref(), clock);
+            self.told.notify_all();
+            return;
+        };
+        let first = answer.found.as_ref().and_then(|(addresses, ttl)| Some((*addresses.first()?, *ttl)));
+        if let Some((ip, ttl)) = first {
+            let now = clock.now();
+            let mut found = self.found.lock();
+            if found.len() >= REMEMBERED {
+                found.retain(|_, found| found.until > now);
+            }
+            if found.len() < REMEMBERED {
+                found.insert(answer.name, Found { ip, until: now + ttl.max(SOONEST) });
+            }
+        }
+        // A request that has gone needs no answer.
+        let _ = reply.send(first.map(|(ip, _)| ip));
     }
 }
 
@@ -232,16 +301,18 @@ fn client(servers: &[SocketAddr]) -> Result<TokioResolver, String> {
 
 struct Answer {
     name: Arc<str>,
+    /// Who waits for it, when a request asked.
+    reply: Option<oneshot::Sender<Option<IpAddr>>>,
     found: Option<(Vec<IpAddr>, Duration)>,
 }
 
-async fn look_up(client: TokioResolver, name: Arc<str>) -> Answer {
+async fn look_up(client: TokioResolver, name: Arc<str>, reply: Option<oneshot::Sender<Option<IpAddr>>>) -> Answer {
     let asked = tokio::time::timeout(QUESTION, client.lookup_ip(&*name)).await;
     let found = asked.ok().and_then(Result::ok).map(|found| {
         let ttl = found.as_lookup().answers().iter().map(|record| record.ttl).min().unwrap_or_default();
         (found.iter().collect(), Duration::from_secs(u64::from(ttl)))
     });
-    Answer { name, found }
+    Answer { name, reply, found }
 }
 
 async fn ask_for_ever(client: &TokioResolver, board: &Weak<Board>, clock: Clock) {
@@ -257,7 +328,12 @@ async fn ask_for_ever(client: &TokioResolver, board: &Weak<Board>, clock: Clock)
         while under_way.len() < AT_ONCE
             && let Some(name) = waiting.pop()
         {
-            under_way.spawn(look_up(client.clone(), name));
+            under_way.spawn(look_up(client.clone(), name, None));
+        }
+        while under_way.len() < AT_ONCE
+            && let Some(Question { name, reply }) = board.questions.lock().pop_front()
+        {
+            under_way.spawn(look_up(client.clone(), name, Some(reply)));
         }
         // A moment that never comes when nothing is due.
         let pause = due.map_or(Duration::from_secs(3600), |due| due.since(clock.now()));
@@ -267,8 +343,7 @@ async fn ask_for_ever(client: &TokioResolver, board: &Weak<Board>, clock: Clock)
             Some(Ok(answer)) = under_way.join_next() => {
                 let counter = if answer.found.is_some() { &board.answers } else { &board.failures };
                 counter.fetch_add(1, Ordering::Relaxed);
-                board.state.lock().answered(&answer, &clock);
-                board.told.notify_all();
+                board.take(answer, &clock);
             }
         }
     }
