@@ -86,12 +86,9 @@ fn simple(balancer: &Object<'_>) -> Simple {
     ];
     let simple = balancer.word("simple", &words);
     let word = simple.as_ref().and(balancer.text("simple")).map(|word| word.value);
-    match word.as_deref() {
-        Some("LEAST_CONN") => {
-            let text = "`LEAST_CONN` is deprecated: it means LEAST_REQUEST";
-            balancer.sink.add(balancer.problem(Code::Deprecated, "simple", text).hint("write LEAST_REQUEST"));
-        }
-        _ => {}
+    if word.as_deref() == Some("LEAST_CONN") {
+        let text = "`LEAST_CONN` is deprecated: it means LEAST_REQUEST";
+        balancer.sink.add(balancer.problem(Code::Deprecated, "simple", text).hint("write LEAST_REQUEST"));
     }
     simple.map_or(Simple::LeastRequest, |word| word.value)
 }
