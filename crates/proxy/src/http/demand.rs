@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn authorities_fall_into_host_and_port() {
-        let rows: [(&str, Option<(&str, Option<u16>)>); 7] = [
+        type Row<'r> = (&'r str, Option<(&'r str, Option<u16>)>);
+        let rows: [Row<'_>; 7] = [
             ("a.test", Some(("a.test", None))),
             ("a.test.:81", Some(("a.test", Some(81)))),
             ("127.0.0.1:8080", Some(("127.0.0.1", Some(8080)))),
