@@ -314,3 +314,23 @@ fn the_source_of_retries_is_route_then_subset_then_host_then_mesh_then_built_in(
         assert_eq!(retry(&plan(&text)).attempts, attempts, "{text}");
     }
 }
+
+#[test]
+fn what_an_upstream_is_spoken_to_in() {
+    use weir_policy::connection::{Ping, Speaks};
+    let speaks = |text: &str| plan(text).clusters[0].connection.speaks;
+    let http = |fields: &str| rule(&format!("{{ connectionPool: {{ http: {{ {fields} }} }} }}"));
+    assert_eq!(speaks(""), Speaks::Http1);
+    assert_eq!(speaks(&http("h2UpgradePolicy: UPGRADE")), Speaks::Http2);
+    assert_eq!(speaks(&http("useClientProtocol: true")), Speaks::AsClient);
+    for (protocol, expected) in [("GRPC", Speaks::Http2), ("HTTP2", Speaks::Http2), ("GRPC-WEB", Speaks::Http2)] {
+        let text = SERVICE.replace("protocol: HTTP }", &format!("protocol: {protocol} }}"));
+        let texts = vec![Text { name: "t.yaml".into(), text }];
+        let (plan, _) = compile(&Bundle { texts, options: Options::default() });
+        assert_eq!(plan.clusters[0].connection.speaks, expected, "{protocol}");
+    }
+    let written = http("maxConcurrentStreams: 7, http2KeepAlive: { interval: 2s, timeout: 1s }");
+    let connection = plan(&written).clusters[0].connection.clone();
+    assert_eq!(connection.streams, 7);
+    assert_eq!(connection.ping, Some(Ping { interval: Duration::from_secs(2), timeout: Duration::from_secs(1) }));
+}

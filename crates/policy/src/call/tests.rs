@@ -343,3 +343,39 @@ fn waits_before_retries_lie_in_their_intervals_and_are_counted() {
         assert!(*longest < bound && *longest > bound * 9 / 10, "{longest:?} of {bound:?}");
     }
 }
+
+#[test]
+fn what_a_server_says_about_another_try_is_heeded() {
+    let said = |again| {
+        let head = outcome::Response { again, ..outcome::Response::plain(503) };
+        Outcome { result: outcome::Result::Response(head), ..response(503) }
+    };
+    let limits = timeout::Rules { whole: Some(Duration::from_millis(800)), per_try: None };
+    let started = || {
+        let mut script = Script::new(upstream(1), Some(five_xx(2)), limits, "GET");
+        script.start();
+        script
+    };
+    let mut script = started();
+    assert_eq!(script.after(1, said(Again::After(Duration::from_millis(300)))), Step::Wait(Time::from_millis(301)));
+    script.call.ended(&mut script.cluster, script.now);
+    for (again, no) in [
+        (Again::After(Duration::from_millis(900)), No::Time),
+        (Again::After(Duration::from_secs(3600)), No::Time),
+        (Again::Never, No::PushBack),
+    ] {
+        let mut script = started();
+        assert_eq!(script.after(1, said(again)), Step::Answer, "{again:?}");
+        assert_eq!(script.call.refused(), Some(no));
+        script.end();
+    }
+}
+
+#[test]
+fn a_refused_stream_is_retried_whatever_its_method() {
+    let mut script = Script::new(upstream(2), Some(Rules::default()), timeout::Rules::default(), "POST");
+    script.start();
+    let refused = failure(outcome::Result::RefusedStream, Reached::Nothing);
+    assert!(matches!(script.after(1, refused), Step::Wait(_)), "by the default policy");
+    script.call.ended(&mut script.cluster, script.now);
+}
