@@ -13,7 +13,7 @@ use progress::Progress;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use weir_config::{Bundle, Problem, Severity, Text, fix};
+use weir_config::{Bundle, Code, Problem, Severity, Text, fix};
 use weir_control::{admin, source};
 
 pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
@@ -25,7 +25,10 @@ pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
         out(&coverage::shown(args.format));
         return Ok(ExitCode::SUCCESS);
     }
-    let (texts, unreadable) = source::read(&args.paths);
+    let (texts, problems) = source::read(&args.paths);
+    // A file that is too large was looked at, and is refused as any other.
+    let (refused, unreadable): (Vec<Problem>, Vec<Problem>) =
+        problems.into_iter().partition(|problem| problem.code == Code::Bounds);
     if !unreadable.is_empty() {
         for problem in &unreadable {
             eprintln!("weir: {}", problem.words);
@@ -34,7 +37,7 @@ pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
     }
     let bundle = Bundle { texts, options: args.documents.options() };
     let progress = Progress::start(bundle.texts.len());
-    let (bundle, problems) = if args.fix {
+    let (bundle, mut problems) = if args.fix {
         let fixed = fix::fix(bundle.clone());
         drop(progress);
         write(&bundle.texts, &fixed, args.format)?;
@@ -44,6 +47,7 @@ pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
         drop(progress);
         (bundle, problems)
     };
+    problems.extend(refused);
     report(args.format, &problems, &bundle.texts);
     let denied = |problem: &Problem| {
         args.deny.iter().any(|deny| match deny {

@@ -70,6 +70,9 @@ struct Known {
     word: Option<Word>,
 }
 
+/// The parts of a text, in order.
+pub type Parts = Arc<[Arc<Part>]>;
+
 /// A chunk of a text, read.
 pub struct Part {
     /// Bytes of the chunk.
@@ -97,17 +100,17 @@ pub struct Memory {
 
 struct Remembered {
     text: String,
-    parts: Vec<Arc<Part>>,
+    parts: Parts,
     /// Where their chunks start in the text.
     starts: Vec<usize>,
 }
 
 impl Memory {
     /// The parts of a text: those that stand where and as they stood are the same ones.
-    pub fn read(&mut self, text: &Text) -> Vec<Arc<Part>> {
+    pub fn read(&mut self, text: &Text) -> Parts {
         let old = self.texts.get(&text.name);
         if let Some(old) = old.filter(|old| old.text == text.text) {
-            return old.parts.clone();
+            return Arc::clone(&old.parts);
         }
         let mut starts = Vec::new();
         let parts = read(text, Keep::Words, |chunk, at| {
@@ -117,7 +120,8 @@ impl Memory {
             let before = old.text.get(*start..start + part.length);
             (part.line == chunk.line && before == Some(chunk.text)).then(|| Arc::clone(part))
         });
-        let remembered = Remembered { text: text.text.clone(), parts: parts.clone(), starts };
+        let parts = Parts::from(parts);
+        let remembered = Remembered { text: text.text.clone(), parts: Arc::clone(&parts), starts };
         self.texts.insert(text.name.clone(), remembered);
         parts
     }
@@ -174,11 +178,11 @@ impl Part {
 }
 
 /// The words of all texts' parts, in order.
-pub fn gather(texts: &[Vec<Arc<Part>>], problems: &mut Vec<Problem>) -> Words {
+pub fn gather(texts: &[Parts], problems: &mut Vec<Problem>) -> Words {
     let mut words = Words::default();
-    let mut seen = HashMap::with_capacity(texts.iter().map(Vec::len).sum());
+    let mut seen = HashMap::with_capacity(texts.iter().map(|parts| parts.len()).sum());
     for parts in texts {
-        match parts.as_slice() {
+        match &**parts {
             [part] => told(&part.problems, problems),
             parts => {
                 let mut few = Few::default();

@@ -31,7 +31,7 @@ use crate::bundle::Bundle;
 use crate::check::Nodes;
 use crate::kind::mesh::Mesh;
 use crate::problem::Problem;
-use crate::words::{self, Keep, Part, Words};
+use crate::words::{self, Keep, Parts, Words};
 use clusters::{Clusters, Finished};
 use memory::Memory;
 use scope::Scope;
@@ -54,7 +54,7 @@ pub struct Compiler {
 impl Compiler {
     /// As [`compile`], and remembers.
     pub fn compile(&mut self, bundle: &Bundle) -> (Plan, Vec<Problem>) {
-        let parts: Vec<Vec<Arc<Part>>> = bundle.texts.iter().map(|text| self.texts.read(text)).collect();
+        let parts: Vec<Parts> = bundle.texts.iter().map(|text| self.texts.read(text)).collect();
         self.texts.only(&bundle.texts);
         build(bundle, &parts, &[], &mut self.lowered)
     }
@@ -62,13 +62,13 @@ impl Compiler {
 
 /// Compiles a bundle, and looks for what is accepted and surely not meant.
 pub fn check(bundle: &Bundle) -> (Plan, Vec<Problem>) {
-    let parts: Vec<Vec<Arc<Part>>> =
-        bundle.texts.iter().map(|text| words::read(text, Keep::Nodes, |_, _| None)).collect();
+    let parts: Vec<Parts> =
+        bundle.texts.iter().map(|text| words::read(text, Keep::Nodes, |_, _| None).into()).collect();
     let nodes = bundle.texts.iter().zip(&parts).map(|(text, parts)| Nodes { file: &text.name, parts });
     build(bundle, &parts, &nodes.collect::<Vec<_>>(), &mut Memory::default())
 }
 
-fn build(bundle: &Bundle, parts: &[Vec<Arc<Part>>], nodes: &[Nodes<'_>], memory: &mut Memory) -> (Plan, Vec<Problem>) {
+fn build(bundle: &Bundle, parts: &[Parts], nodes: &[Nodes<'_>], memory: &mut Memory) -> (Plan, Vec<Problem>) {
     let mut problems = Vec::new();
     let words = words::gather(parts, &mut problems);
     let plan = lower(&words, bundle, nodes, memory, &mut problems);

@@ -40,6 +40,7 @@ pub fn outbound(
 ) -> Table {
     let namespace = &bundle.options.namespace;
     let mut shelf = Shelf::new(std::mem::take(kept));
+    kept.reserve(services.len());
     for of in services.iter().filter(|of| binds(of, "mesh") && scope.uses(of)) {
         let lowered = shelf.take(of).and_then(|mut old| old.holds(clusters).then_some(old));
         let mut lowered = lowered.unwrap_or_else(|| {
