@@ -31,7 +31,7 @@ environment() {
 }
 
 conformance() { target/venv/bin/python conformance/check.py --weir target/release/weir --jobs 4 "$@"; }
-fuzz_smoke() { WEIR_FUZZ_CASES=20000 cargo test --quiet -p weir-wire -p weir-config --test fuzz; }
+fuzz_smoke() { WEIR_FUZZ_CASES=1000 cargo test --quiet -p weir-wire -p weir-config --test fuzz; }
 reference() { RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps; }
 
 mkdir -p target
