@@ -138,3 +138,66 @@ spec:
         sum(&weir, "weir_mirrored_requests_total", "result=\"failed\"") == 50
     });
 }
+
+/// The same rule with retries, and its fault felt by every try.
+fn rehearsed(backend: &Backend, fault: &str, rest: &str) -> String {
+    let rule = mesh(backend, fault).replace("    route:", &format!("    {rest}\n    route:"));
+    format!(
+        "{rule}---
+apiVersion: weir.dev/v1alpha1
+kind: ReliabilityPolicy
+metadata: {{ name: rehearsal }}
+spec:
+  targetRefs: [{{ kind: Service, name: app.test }}]
+  faultScope: upstream
+"
+    )
+}
+
+#[test]
+fn an_abort_of_every_try_is_retried_and_then_answers_as_an_abort_does() {
+    let backend = Backend::start();
+    let retries = "retries: { attempts: 2, retryOn: 5xx, backoff: 1ms }";
+    let mesh = rehearsed(&backend, "{ abort: { percentage: { value: 100 }, httpStatus: 503 } }", retries);
+    let weir = Weir::start(&mesh, &[]);
+    let mut client = Client::open(weir.outbound);
+    let reply = client.get("app.test", "/").expect("an answer");
+    assert_eq!((reply.status, reply.text().as_str()), (503, "fault filter abort"));
+    assert_eq!(sum(&weir, "istio_fault_injected_total", "type=\"abort\""), 3, "one for each try");
+    assert_eq!(sum(&weir, "istio_requests_total", "response_flags=\"URX,FI\""), 1);
+    let grpc = "content-type: application/grpc\r\n";
+    let reply = client.send("GET", "app.test", "/", grpc).expect("an answer");
+    assert_eq!((reply.status, reply.header("grpc-status"), reply.text().as_str()), (200, Some("14"), ""));
+    assert_eq!(reply.header("grpc-message"), Some("fault filter abort"));
+}
+
+#[test]
+fn an_abort_of_half_of_the_tries_is_hidden_by_retries() {
+    let backend = Backend::start();
+    let retries = "retries: { attempts: 20, retryOn: 5xx, backoff: 1ms }";
+    let mesh = rehearsed(&backend, "{ abort: { percentage: { value: 50 }, httpStatus: 503 } }", retries)
+        + "---\napiVersion: weir.dev/v1alpha1\nkind: Mesh\nmetadata: { name: mesh }\nspec: { retryBudget: { percent: 100, minRetryConcurrency: 100 } }\n";
+    let weir = Weir::start(&mesh, &[]);
+    let mut client = Client::open(weir.outbound);
+    for _ in 0..100 {
+        assert_eq!(client.get("app.test", "/").expect("an answer").status, 200);
+    }
+    let aborted = sum(&weir, "istio_fault_injected_total", "type=\"abort\"");
+    assert!((40..=200).contains(&aborted), "{aborted} for 100 expected");
+    assert_eq!(sum(&weir, "istio_requests_total", "response_code=\"200\""), 100);
+}
+
+#[test]
+fn a_delay_of_every_try_ends_it_at_its_timeout() {
+    let backend = Backend::start();
+    let retries = "retries: { attempts: 2, retryOn: 5xx, perTryTimeout: 20ms, backoff: 1ms }";
+    let mesh = rehearsed(&backend, "{ delay: { percentage: { value: 100 }, fixedDelay: 3600s } }", retries);
+    let weir = Weir::start(&mesh, &[]);
+    for (method, headers) in [("GET", ""), ("PUT", "content-length: 2\r\n")] {
+        let mut client = Client::open(weir.outbound);
+        let reply = client.send(method, "app.test", "/", headers).expect("an answer");
+        assert_eq!(reply.status, 504, "{method}");
+        assert_eq!(reply.header("x-weir-reason"), Some("per_try_timeout"), "{method}");
+    }
+    assert_eq!(sum(&weir, "istio_fault_injected_total", "type=\"delay\""), 6, "one for each try");
+}

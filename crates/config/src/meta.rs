@@ -54,6 +54,7 @@ pub enum Use {
     EndpointSlice,
     Sidecar,
     Mesh,
+    ReliabilityPolicy,
     /// A list of other documents.
     List,
     /// Validated, and without effect yet.
@@ -122,7 +123,7 @@ pub static KINDS: &[Kind] = &[
     kind("Service", "", V1, Use::Service),
     flat(kind("Endpoints", "", V1, Use::Endpoints)),
     flat(kind("EndpointSlice", "discovery.k8s.io", V1, Use::EndpointSlice)),
-    kind("ReliabilityPolicy", OURS, ALPHA, Use::Later),
+    kind("ReliabilityPolicy", OURS, ALPHA, Use::ReliabilityPolicy),
     kind("RateLimitPolicy", OURS, ALPHA, Use::Later),
     kind("Scenario", OURS, ALPHA, Use::Later),
 ];

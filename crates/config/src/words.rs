@@ -14,6 +14,7 @@ use crate::kind::envoy_filter::{EnvoyFilter, envoy_filter};
 use crate::kind::gateway::{Gateway, gateway};
 use crate::kind::mesh::{Mesh, mesh};
 use crate::kind::policy::{self, Guard};
+use crate::kind::reliability_policy::{ReliabilityPolicy, reliability_policy};
 use crate::kind::service::{Service, Serving, endpoints, service, slice};
 use crate::kind::service_entry::{Resolution, ServiceEntry, Workload, service_entry, workload};
 use crate::kind::sidecar::{Sidecar, sidecar};
@@ -39,6 +40,7 @@ pub struct Words {
     /// Security policies that are not enforced yet.
     pub guards: Vec<Arc<Guard>>,
     pub filters: Vec<Arc<EnvoyFilter>>,
+    pub policies: Vec<Arc<ReliabilityPolicy>>,
     pub services: Vec<Arc<Service>>,
     pub serving: Vec<Arc<Serving>>,
     pub mesh: Option<Arc<Mesh>>,
@@ -55,6 +57,7 @@ enum Word {
     Sidecar(Arc<Sidecar>),
     Guard(Arc<Guard>),
     Filter(Arc<EnvoyFilter>),
+    Policy(Arc<ReliabilityPolicy>),
     Service(Arc<Service>),
     Serving(Vec<Arc<Serving>>),
     Mesh(Arc<Mesh>),
@@ -234,6 +237,7 @@ impl Words {
             Word::Sidecar(word) => self.sidecars.push(word),
             Word::Guard(word) => self.guards.push(word),
             Word::Filter(word) => self.filters.push(word),
+            Word::Policy(word) => self.policies.push(word),
             Word::Service(word) => self.services.push(word),
             Word::Serving(word) => self.serving.extend(word),
             Word::Mesh(word) => match &self.mesh {
@@ -308,6 +312,7 @@ fn word(document: &Document<'_>, spec: &Object<'_>) -> Option<Word> {
         Use::EndpointSlice => slice(spec, document).map(|serving| Word::Serving(vec![Arc::new(serving)])),
         Use::EnvoyFilter => Some(Word::Filter(Arc::new(envoy_filter(spec, namespace, &document.name)))),
         Use::Sidecar => Some(Word::Sidecar(Arc::new(sidecar(spec, namespace)))),
+        Use::ReliabilityPolicy => Some(Word::Policy(Arc::new(reliability_policy(spec, namespace)))),
         Use::Mesh => Some(Word::Mesh(Arc::new(mesh(spec)))),
         Use::Later | Use::LaterSecurity => {
             (document.kind.check)(spec, document);

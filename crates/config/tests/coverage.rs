@@ -65,6 +65,9 @@ fn around(kind: &str) -> &'static str {
         "EnvoyFilter" => {
             "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: { name: other }\nspec: { priority: 3, configPatches: [{ applyTo: HTTP_ROUTE, patch: { operation: MERGE, value: { route: { retry_policy: { num_retries: 7 } } } } }] }\n"
         }
+        "ReliabilityPolicy" => {
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: a }\nspec: { host: a.test, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: a }\nspec: { hosts: [a.test], http: [{ name: r, fault: { abort: { httpStatus: 503, percentage: { value: 5 } } }, route: [{ destination: { host: a.test, subset: v1, port: { number: 80 } } }] }] }\n"
+        }
         "ServiceEntry" => {
             "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: c }\nspec: { host: c.test, subsets: [{ name: v1, labels: { version: v1 } }] }\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: c }\nspec: { hosts: [c.test], http: [{ route: [{ destination: { host: c.test, subset: v1 } }] }] }\n"
         }

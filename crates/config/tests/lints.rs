@@ -99,6 +99,21 @@ proptest! {
     }
 
     #[test]
+    fn faults_before_retries(shape in shapes()) {
+        let rest = "    name: main\n    timeout: 1s\n    fault: { abort: { percentage: { value: 1 }, httpStatus: 503 } }\n";
+        let sick = shape.route(rest);
+        let policy = |kind: &str, name: &str, scope: &str| format!(
+            "---\napiVersion: weir.dev/v1alpha1\nkind: ReliabilityPolicy\nmetadata: {{ name: p }}\n\
+             spec: {{ targetRefs: [{{ kind: {kind}, name: {name} }}], faultScope: {scope} }}\n"
+        );
+        let route = format!("{}/main", shape.name);
+        let istio = sick.clone() + &policy("Service", &shape.host, "istio");
+        for (kind, name) in [("Service", &shape.host), ("Route", &route)] {
+            shape.expect(&[Code::FaultBeforePolicies], &istio, &(sick.clone() + &policy(kind, name, "upstream")))?;
+        }
+    }
+
+    #[test]
     fn retries_without_an_end(shape in shapes()) {
         let Shape { unit, attempts, .. } = shape;
         let retries = format!("    retries: {{ attempts: {attempts}, perTryTimeout: {unit}ms, retryOn: reset }}\n");

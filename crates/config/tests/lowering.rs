@@ -334,3 +334,96 @@ fn what_an_upstream_is_spoken_to_in() {
     assert_eq!(connection.streams, 7);
     assert_eq!(connection.ping, Some(Ping { interval: Duration::from_secs(2), timeout: Duration::from_secs(1) }));
 }
+
+/// A rule with a fault, and what policies say of it.
+fn rehearsed(route: &str, policies: &[(&str, &str)]) -> String {
+    let fault = "fault: { abort: { httpStatus: 503, percentage: { value: 5 } } }";
+    let subsets =
+        "{ host: app.test, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }";
+    let mut text = document("DestinationRule", subsets)
+        + &document("VirtualService", &format!("{{ hosts: [app.test], http: [{{ name: main, {fault}, {route} }}] }}"));
+    for (nth, (target, scope)) in policies.iter().enumerate() {
+        text += &format!(
+            "---\napiVersion: weir.dev/v1alpha1\nkind: ReliabilityPolicy\nmetadata: {{ name: p{nth} }}\n\
+             spec: {{ targetRefs: [{target}], faultScope: {scope} }}\n"
+        );
+    }
+    text
+}
+
+/// Where the fault of the only rule is: before the router, at the tries.
+fn fault_places(text: &str) -> (usize, usize) {
+    let plan = plan(text);
+    let host = plan.outbound.hosts().iter().find(|host| &*host.name == "app.test").expect("the host");
+    let route = &host.entries[0].then;
+    (route.chain.filters.len(), usize::from(route.fault().is_some()))
+}
+
+const TO_V1: &str = "route: [{ destination: { host: app.test, port: { number: 80 }, subset: v1 } }]";
+
+#[test]
+fn a_fault_is_before_the_router_or_at_every_try() {
+    let (before, tries) = ((1, 0), (0, 1));
+    let service = "{ kind: Service, name: app.test }";
+    assert_eq!(fault_places(&rehearsed(TO_V1, &[])), before);
+    assert_eq!(fault_places(&rehearsed(TO_V1, &[(service, "istio")])), before);
+    for target in [
+        service,
+        "{ kind: Service, name: app.test, port: 80 }",
+        "{ kind: Service, name: app.test, subset: v1 }",
+        "{ kind: Route, name: it/main }",
+        "{ kind: Route, name: it/main, namespace: default }",
+    ] {
+        assert_eq!(fault_places(&rehearsed(TO_V1, &[(target, "upstream")])), tries, "{target}");
+    }
+    for target in ["{ kind: Service, name: app.test, subset: v2 }", "{ kind: Gateway, name: it }"] {
+        assert_eq!(fault_places(&rehearsed(TO_V1, &[(target, "upstream")])), before, "{target}");
+    }
+}
+
+#[test]
+fn the_most_specific_fault_scope_wins_and_of_equals_the_first() {
+    let (before, tries) = ((1, 0), (0, 1));
+    let targets = [
+        "{ kind: Service, name: app.test }",
+        "{ kind: Service, name: app.test, port: 80 }",
+        "{ kind: Service, name: app.test, subset: v1 }",
+        "{ kind: Service, name: app.test, port: 80, subset: v1 }",
+        "{ kind: Route, name: it/main }",
+    ];
+    for pair in targets.windows(2) {
+        let (wide, narrow) = (pair[0], pair[1]);
+        assert_eq!(fault_places(&rehearsed(TO_V1, &[(wide, "istio"), (narrow, "upstream")])), tries, "{narrow}");
+        assert_eq!(fault_places(&rehearsed(TO_V1, &[(narrow, "istio"), (wide, "upstream")])), before, "{narrow}");
+        assert_eq!(fault_places(&rehearsed(TO_V1, &[(wide, "upstream"), (wide, "istio")])), tries, "{wide}");
+    }
+}
+
+#[test]
+fn a_fault_scope_for_some_destinations_or_for_nobody_is_told() {
+    let both = "route: [{ destination: { host: app.test, subset: v1 }, weight: 50 }, { destination: { host: app.test, subset: v2 }, weight: 50 }]";
+    let v1 = ("{ kind: Service, name: app.test, subset: v1 }", "upstream");
+    let v2 = ("{ kind: Service, name: app.test, subset: v2 }", "upstream");
+    assert_eq!(fault_places(&rehearsed(both, &[v1])), (1, 0));
+    assert_eq!(codes(&rehearsed(both, &[v1])), [Code::NoEffect]);
+    assert_eq!(fault_places(&rehearsed(both, &[v1, v2])), (0, 1));
+    assert_eq!(codes(&rehearsed(both, &[v1, v2])), []);
+    for target in [
+        "{ kind: Service, name: nobody.test }",
+        "{ kind: Service, name: app.test, port: 81 }",
+        "{ kind: Service, name: app.test, subset: v3 }",
+        "{ kind: Route, name: it/other }",
+        "{ kind: Route, name: main }",
+    ] {
+        assert_eq!(codes(&rehearsed(TO_V1, &[(target, "upstream")])), [Code::UnknownDestination], "{target}");
+    }
+}
+
+#[test]
+fn a_direct_response_has_no_tries_and_keeps_its_fault() {
+    // Of a root: a rule itself has either a fault or a direct response.
+    let part = "{ http: [{ directResponse: { status: 200 } }] }";
+    let part = document("VirtualService", part).replace("name: it", "name: part");
+    let text = rehearsed("delegate: { name: part }", &[("{ kind: Route, name: it/main }", "upstream")]) + &part;
+    assert_eq!(fault_places(&text), (1, 0));
+}

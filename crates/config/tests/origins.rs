@@ -263,6 +263,25 @@ fn a_route_s_own_retries_come_before_the_destination_s_and_the_mesh_s() {
 }
 
 #[test]
+fn a_fault_of_every_try_has_the_place_of_its_policy() {
+    let policy = "apiVersion: weir.dev/v1alpha1
+kind: ReliabilityPolicy
+metadata: { name: rehearsal }
+spec:
+  targetRefs: [{ kind: Route, name: app/main }]
+  faultScope: upstream
+---
+";
+    let text = format!("{SERVICE}{ROUTE}{RULE}{policy}");
+    let plan = plan(&text);
+    let values = effective::of_route(routes(&plan)[0]);
+    let line = |needle: &str| text.lines().position(|line| line.contains(needle)).expect("a line") as u32 + 1;
+    assert_eq!(source_of(&values, "faultScope"), Some((Source::Policy, line("faultScope"))));
+    assert_eq!(source_of(&values, "fault.delay"), Some((Source::Route, line("fixedDelay"))));
+    assert!(effective::of_route(routes(&plan)[3]).iter().all(|value| value.name != "faultScope"));
+}
+
+#[test]
 fn a_port_s_settings_replace_the_subset_s_and_the_host_s() {
     let text = format!("{SERVICE}{ROUTE}{RULE}");
     let plan = plan(&text);

@@ -17,6 +17,7 @@
 //! [`outcome::Result::Abandoned`]. Does not: read a clock or wait.
 
 use crate::cluster::{Cluster, Draw, EndpointId, Tried};
+use crate::fault::{self, Rehearsal};
 use crate::flag::Flags;
 use crate::outcome::{self, Again, ConnectFailure, Outcome};
 use crate::outlier;
@@ -51,6 +52,8 @@ pub struct Attempt {
     /// From 1.
     pub number: u32,
     pub limits: timeout::Limits,
+    /// What it feels before its connection, within its limits: the delay, then the abort in place of a response.
+    pub fault: fault::Drawn,
 }
 
 /// See the module.
@@ -69,6 +72,8 @@ pub struct Call {
     retrying: Retrying,
     flags: Flags,
     refused: Option<No>,
+    /// `faultScope: upstream`: dice for every try.
+    rehearsal: Option<Box<Rehearsal>>,
     /// Of the request, for balancers that hash.
     hash: Option<u64>,
     way: Way,
@@ -134,6 +139,7 @@ impl Call {
             retrying: Retrying::No,
             flags: Flags::NONE,
             refused: None,
+            rehearsal: None,
             hash: None,
             way: Way::Balanced,
             late: Late::default(),
@@ -156,6 +162,13 @@ impl Call {
         self
     }
 
+    /// The fault that each of its tries may feel.
+    #[must_use]
+    pub fn faulted(mut self, fault: Option<Arc<fault::Rules>>) -> Self {
+        self.rehearsal = fault.map(|rules| Box::new(Rehearsal::new(rules)));
+        self
+    }
+
     /// How a time-out of this call is answered.
     #[must_use]
     pub const fn late(mut self, late: Late) -> Self {
@@ -168,9 +181,17 @@ impl Call {
         self.attempts
     }
 
-    /// What the access log shows of the way so far: URX, UO.
+    /// What the access log shows of the way so far: URX, UO; DI, FI when any try felt a fault.
     pub const fn flags(&self) -> Flags {
-        self.flags
+        match &self.rehearsal {
+            Some(rehearsal) => self.flags.with(rehearsal.flags),
+            None => self.flags,
+        }
+    }
+
+    /// The abort that [`Refusal::Fault`] answers with.
+    pub fn abort(&self) -> Option<fault::Status> {
+        self.rehearsal.as_ref()?.abort()
     }
 
     /// Why the last failure was not retried, when there was one.
@@ -235,6 +256,9 @@ impl Call {
             return self.refuse(cluster, Refusal::Closed);
         };
         self.received = self.received.or(outcome.received);
+        if let Some(rehearsal) = &mut self.rehearsal {
+            rehearsal.felt(outcome);
+        }
         self.release_retry(cluster);
         cluster.tick(now);
         let late = self.late.status();
@@ -318,7 +342,8 @@ impl Call {
         let limits = timeout::Limits { received: self.received, rules: self.timeout, began: now };
         let address = cluster.address(endpoint);
         self.trail.begin(self.attempts, address, now);
-        Step::Try(Attempt { endpoint, address, number: self.attempts, limits })
+        let fault = self.rehearsal.as_mut().map_or_else(Default::default, |rehearsal| rehearsal.next(draw.rng));
+        Step::Try(Attempt { endpoint, address, number: self.attempts, limits, fault })
     }
 
     /// The questions of [`crate::retry`], in their order. `Ok` = again, and the retry is counted.
@@ -389,6 +414,9 @@ impl Call {
             outcome::Result::Response(_) => {
                 if self.attempts > 1 && no.is_none() {
                     cluster.counts.retry_successes += 1;
+                }
+                if self.abort().is_some() {
+                    return self.refuse(cluster, Refusal::Fault);
                 }
                 self.state = State::Answering(endpoint);
                 return Step::Answer;

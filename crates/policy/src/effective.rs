@@ -79,8 +79,12 @@ pub fn of_route(route: &Route) -> Vec<Value<'_>> {
     match action {
         Action::Forward(forward) => {
             // The destinations have values of their own.
-            let Forward { destinations: _, total_weight: _, rewrite, authority, mirrors } = forward;
+            let Forward { destinations: _, total_weight: _, rewrite, authority, mirrors, fault } = forward;
             filters::mirrors(&mut values, mirrors);
+            if let Some(rules) = fault {
+                filters::faults(&mut values, rules);
+                values.add("faultScope", "upstream");
+            }
             match rewrite {
                 Some(Rewrite::Prefix(uri)) => values.add("rewrite.uri", uri),
                 Some(Rewrite::Regex { pattern, substitution }) => {

@@ -6,12 +6,17 @@
 //!                 └──────────► on ◄─┴──────── dice: abort ──no──► on
 //!                                                  └─yes──► our answer: `fault filter abort`
 //! ```
-//! As in Envoy this is before the router: an abort is never retried, a delay does not count in the timeout.
-//! Does not: wait or answer ([`crate::filter`] says when).
+//! As in Envoy this is before the router: an abort is never retried, a delay does not count in the timeout. With
+//! `faultScope: upstream` each try has dice of its own ([`crate::call`]), and the fault stands for its upstream.
+//! Does not: wait or answer ([`crate::filter`] and the wet side do).
 
+use crate::flag::Flags;
+use crate::outcome::{Outcome, Response, Result};
 use crate::rng::Rng;
 use crate::route::{HeaderMatch, Headers};
 use crate::share::Share;
+use crate::{grpc, outlier};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `fault` of a rule, or the configuration of Envoy's fault filter. The default injects nothing.
@@ -62,12 +67,92 @@ pub enum Status {
     Grpc(u8),
 }
 
-/// What the dice said of one request.
+/// What the dice said of one request, or of one try.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Drawn {
     pub delay: Option<Duration>,
     /// After the delay, when there are both.
     pub abort: Option<Status>,
+}
+
+impl Drawn {
+    /// Does nothing happen?
+    pub const fn is_nothing(&self) -> bool {
+        self.delay.is_none() && self.abort.is_none()
+    }
+}
+
+impl Status {
+    /// HTTP's, in an answer that is not gRPC's.
+    pub const fn http(self) -> u16 {
+        match self {
+            Self::Http(status) => status,
+            Self::Grpc(_) => 200,
+        }
+    }
+
+    /// `grpc-status`, in an answer that is.
+    pub const fn grpc(self) -> u8 {
+        match self {
+            Self::Http(status) => grpc::of_http(status),
+            Self::Grpc(code) => code,
+        }
+    }
+
+    /// The head of an upstream that answers a plain request so.
+    pub const fn plain_response(self) -> Response {
+        Response::plain(self.http())
+    }
+
+    /// The same to a gRPC request: 200, and the status in `grpc-status`.
+    pub fn grpc_response(self) -> Response {
+        let code = u16::from(self.grpc());
+        Response { grpc: Some(code), counted: outlier::status_of_grpc(code), ..Response::plain(200) }
+    }
+}
+
+/// A call's fault that each of its tries may feel.
+#[derive(Debug)]
+pub(crate) struct Rehearsal {
+    rules: Arc<Rules>,
+    /// What the latest try feels.
+    drawn: Drawn,
+    /// DI, FI.
+    pub(crate) flags: Flags,
+}
+
+impl Rehearsal {
+    pub(crate) fn new(rules: Arc<Rules>) -> Self {
+        Self { rules, drawn: Drawn::default(), flags: Flags::NONE }
+    }
+
+    /// Throws the dice for the next try. A VirtualService's fault asks nothing of the request.
+    pub(crate) fn next(&mut self, rng: &mut Rng) -> Drawn {
+        self.drawn = self.rules.draw(&Nothing, rng);
+        self.drawn
+    }
+
+    /// The try has ended: one with an abort has no other response.
+    pub(crate) const fn felt(&mut self, outcome: &Outcome) {
+        if self.drawn.delay.is_some() {
+            self.flags = self.flags.with(Flags::DELAY_INJECTED);
+        }
+        if self.drawn.abort.is_some() && matches!(outcome.result, Result::Response(_)) {
+            self.flags = self.flags.with(Flags::FAULT_INJECTED);
+        }
+    }
+
+    /// What takes the place of the latest try's response.
+    pub(crate) const fn abort(&self) -> Option<Status> {
+        self.drawn.abort
+    }
+}
+
+/// The fields of no request.
+struct Nothing;
+
+impl Headers for Nothing {
+    fn each(&self, _: &str, _: &mut dyn FnMut(&[u8])) {}
 }
 
 impl Rules {

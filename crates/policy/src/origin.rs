@@ -19,6 +19,8 @@ pub enum Source {
     Mesh,
     /// An EnvoyFilter.
     Filter,
+    /// A ReliabilityPolicy.
+    Policy,
     /// A flag of the command line; its place has no line.
     CommandLine,
 }
@@ -31,6 +33,7 @@ impl Source {
             Self::Destination => "destination",
             Self::Mesh => "mesh",
             Self::Filter => "filter",
+            Self::Policy => "policy",
             Self::CommandLine => "command-line",
         }
     }
@@ -47,7 +50,7 @@ pub enum Origin<'p> {
 }
 
 impl Origin<'_> {
-    /// `route`, `destination`, `mesh`, `filter`, `command-line`, `request` or `built-in`.
+    /// `route`, `destination`, `mesh`, `filter`, `policy`, `command-line`, `request` or `built-in`.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::BuiltIn => "built-in",

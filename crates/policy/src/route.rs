@@ -12,7 +12,7 @@ use crate::place::Place;
 use crate::plan::ClusterIndex;
 use crate::rng::Rng;
 use crate::share::Share;
-use crate::{retry, timeout};
+use crate::{fault, retry, timeout};
 use regex::bytes::Regex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -156,6 +156,8 @@ pub struct Forward {
     pub authority: Option<Box<str>>,
     /// `mirror`, `mirrors`: copies of a request, sent and forgotten.
     pub mirrors: Vec<Mirror>,
+    /// `fault` of the rule, felt by every try: `faultScope: upstream`. Else it is in [`Route::chain`].
+    pub fault: Option<Arc<fault::Rules>>,
 }
 
 /// `mirrors[]`.
@@ -397,6 +399,16 @@ impl QueryMatch {
             (_, None) => false,
             (None, Some(_)) => true,
             (Some(pattern), Some(value)) => pattern.matches(value),
+        }
+    }
+}
+
+impl Route {
+    /// The fault that each of its tries may feel.
+    pub const fn fault(&self) -> Option<&Arc<fault::Rules>> {
+        match &self.action {
+            Action::Forward(forward) => forward.fault.as_ref(),
+            Action::Redirect(_) | Action::Direct(_) => None,
         }
     }
 }

@@ -105,7 +105,9 @@ fn effective<'a>(view: &View<'a>, doc: &Doc<'_>, rule: Look<'a>) -> Option<Tries
 
 fn of_rule(view: &View<'_>, doc: &Doc<'_>, rule: Look<'_>, out: &mut Vec<Problem>) {
     let timeout = rule.duration_at("timeout").filter(|length| !length.is_zero());
-    if let Some(fault) = rule.get("fault").filter(|_| rule.has("timeout") || rule.has("retries")) {
+    if let Some(fault) = rule.get("fault").filter(|_| rule.has("timeout") || rule.has("retries"))
+        && !felt_by_tries(view, doc, rule)
+    {
         let words = "injected faults come before this rule's `timeout` and `retries`: an abort is not retried, a delay does not count";
         let hint = "a ReliabilityPolicy with `faultScope: upstream` lets every try feel them";
         out.push(fault.problem(Code::FaultBeforePolicies, words).hint(hint));
@@ -121,6 +123,24 @@ fn of_rule(view: &View<'_>, doc: &Doc<'_>, rule: Look<'_>, out: &mut Vec<Problem
         None if rule.has("retries") => no_timeout(&tries, out),
         None => {}
     }
+}
+
+/// Is there a policy that has every try feel the rule's fault?
+fn felt_by_tries(view: &View<'_>, doc: &Doc<'_>, rule: Look<'_>) -> bool {
+    let targets = |kind: &'static str| {
+        let policies = view.of_kind("ReliabilityPolicy");
+        let policies = policies.filter(|policy| policy.spec.text_at("faultScope") == Some("upstream"));
+        policies.flat_map(move |policy| {
+            let targets = policy.spec.items_at("targetRefs").filter(move |it| it.text_at("kind") == Some(kind));
+            targets.filter_map(move |target| Some((policy, target.text_at("name")?)))
+        })
+    };
+    let route = format!("{}/{}", doc.name, rule.text_at("name").unwrap_or_default());
+    let mut hosts = rule.items_at("route").filter_map(|one| one.text_at("destination.host")).peekable();
+    targets("Route").any(|(policy, name)| policy.namespace == doc.namespace && name == route)
+        || hosts.peek().is_some()
+            && hosts
+                .all(|host| targets("Service").any(|(policy, name)| view.name(name, policy) == view.name(host, doc)))
 }
 
 /// What `retryOn` covers.

@@ -22,6 +22,7 @@ pub mod network_chaos;
 pub mod outlier_detection;
 pub mod peer_authentication;
 pub mod policy;
+pub mod reliability_policy;
 pub mod request_authentication;
 pub mod retries;
 pub mod server_tls;

@@ -1,5 +1,6 @@
 //! One cluster per host, port and subset: `outbound|PORT|SUBSET|HOST`.
 
+use super::fault_scope::Scopes;
 use super::memory::{self, Ground};
 use super::merge::{self, Merged};
 use super::{balance, budget, connection, inflight, origins, outlier};
@@ -23,6 +24,8 @@ pub struct Clusters<'a> {
     /// A name may mean another service than in the bundle before.
     pub renamed: bool,
     pub compatibility: Compatibility,
+    /// Of the policies; nothing until it is set.
+    pub scopes: Scopes,
     mesh: Option<&'a Mesh>,
     settings: &'a Settings,
     /// By place in the graph.
@@ -125,7 +128,8 @@ impl<'a> Clusters<'a> {
         };
         let services = graph.services.iter().enumerate().map(known).collect();
         let (made, facts, asked) = (Vec::new(), Vec::new(), Vec::new());
-        Self { graph, renamed: ground.renamed, compatibility, mesh, settings, services, stamps, made, facts, asked }
+        let (renamed, scopes) = (ground.renamed, Scopes::default());
+        Self { graph, renamed, compatibility, scopes, mesh, settings, services, stamps, made, facts, asked }
     }
 
     /// Makes the clusters that need no route to exist.
@@ -207,6 +211,11 @@ impl<'a> Clusters<'a> {
         let host = make(self);
         self.services[service].own = Some(Own { first, host: host.clone() });
         host
+    }
+
+    /// Does a DestinationRule define it?
+    pub fn has_subset(&self, service: usize, name: &str) -> bool {
+        self.services[service].subset(name).is_some()
     }
 
     /// What is known of a cluster.

@@ -3,6 +3,7 @@
 //! ```text
 //!   texts ─► words, an Arc each: unchanged = the same Arc
 //!     Mesh, options ───────────────────────────► everything
+//!     ReliabilityPolicies ─────────────────────► all routes
 //!     services, endpoints, workloads, Sidecars ─► graph ─┐
 //!     a service, its DestinationRules ─► stamp, clusters ┴─► answers to what a VirtualService asks
 //!     the VirtualService and those answers ─────────────────► its routes
@@ -18,6 +19,7 @@ use crate::graph::Graph;
 use crate::kind::gateway::Gateway;
 use crate::kind::mesh::Mesh;
 use crate::kind::policy::Guard;
+use crate::kind::reliability_policy::ReliabilityPolicy;
 use crate::kind::service::{Service, Serving};
 use crate::kind::service_entry::{ServiceEntry, Workload};
 use crate::kind::sidecar::Sidecar;
@@ -33,6 +35,7 @@ use weir_policy::route::Named;
 pub struct Memory {
     mesh: Option<Arc<Mesh>>,
     options: Options,
+    policies: Vec<Arc<ReliabilityPolicy>>,
     ground: Option<Ground>,
     pub clusters: Kept,
     pub outbound: Vec<Lowered>,
@@ -76,6 +79,10 @@ impl Memory {
         if !mesh || self.options != bundle.options {
             *self = Self { mesh: words.mesh.clone(), options: bundle.options.clone(), ..Self::default() };
         }
+        if !same(&self.policies, &words.policies) {
+            self.policies.clone_from(&words.policies);
+            self.forget_routes();
+        }
         if !same(&self.doors.gateways, &words.gateways) || !same(&self.doors.guards, &words.guards) {
             let (gateways, guards) = (words.gateways.clone(), words.guards.clone());
             self.doors = Doors { gateways, guards, ports: HashMap::new() };
@@ -89,8 +96,17 @@ impl Memory {
             Some(old) if old.is_of(words) => Ground { renamed: false, ..old },
             old => Ground::new(words, scope, old.as_ref()),
         };
+        if ground.renamed && !self.policies.is_empty() {
+            // They may be for other services now.
+            self.forget_routes();
+        }
         problems.extend_from_slice(&ground.problems);
         ground
+    }
+
+    fn forget_routes(&mut self) {
+        self.outbound.clear();
+        self.doors.ports.clear();
     }
 
     /// Keeps the graph for the next bundle.

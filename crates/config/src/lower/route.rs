@@ -10,7 +10,9 @@ use crate::kind::virtual_service::{Action as Words, HttpRule, VirtualService, We
 use crate::problem::{Code, Problem};
 use crate::re2;
 use std::sync::Arc;
+use weir_policy::fault;
 use weir_policy::filter::{Chain, Filter};
+use weir_policy::origin::Source;
 use weir_policy::route::{
     Action, Case, Destination, Direct, Edits, Forward, HeaderEdits, HeaderMatch, Match, Mirror, Pattern, QueryMatch,
     Redirect, Rewrite, Route, Target, Want,
@@ -26,7 +28,7 @@ pub fn lower(
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<Route>> {
     let name = if rule.name.is_empty() { format!("{}/{}/{index}", of.namespace, of.name) } else { rule.name.clone() };
-    let action = match &rule.action {
+    let mut action = match &rule.action {
         Words::Broken => return None,
         Words::Redirect(written) => Action::Redirect(Redirect {
             status: written.status,
@@ -38,7 +40,17 @@ pub fn lower(
         Words::Direct { status, body } => Action::Direct(Direct { status: *status, body: body.as_slice().into() }),
         Words::Route(destinations) => Action::Forward(forward(rule, destinations, of, clusters, problems)),
     };
-    let (headers, chain, origins) = (edits(&rule.headers), chain(rule), origins::of_route(&rule.at));
+    let mut origins = origins::of_route(&rule.at);
+    let mut chain = chain(rule);
+    if let Action::Forward(forward) = &mut action
+        && let Words::Route(written) = &rule.action
+        && let Some(place) = clusters.scopes.upstream(rule, of, written, clusters.graph, problems)
+    {
+        forward.fault = fault(rule).map(Arc::new);
+        chain.filters.retain(|filter| !matches!(filter, Filter::Fault(_)));
+        origins.set("faultScope", Source::Policy, place);
+    }
+    let headers = edits(&rule.headers);
     Some(Arc::new(Route { name: name.into(), action, headers, chain, origins, place: rule.place.clone() }))
 }
 
@@ -67,7 +79,7 @@ fn forward(
     let authority = rule.rewrite.as_ref().and_then(|rewrite| rewrite.authority.clone());
     let authority = authority.or_else(|| host_of(&rule.headers.request)).map(Into::into);
     let mirrors = rule.mirrors.iter().filter_map(|mirror| mirror_of(mirror, of, clusters, problems)).collect();
-    Forward { destinations, total_weight, rewrite, authority, mirrors }
+    Forward { destinations, total_weight, rewrite, authority, mirrors, fault: None }
 }
 
 fn mirror_of(
@@ -86,9 +98,12 @@ fn mirror_of(
 
 /// What requests of a rule pass first, in istiod's order: fault, then CORS. Envoy knows CORS on forwarding routes only.
 fn chain(rule: &HttpRule) -> Chain {
-    let fault = rule.fault.as_ref().map(super::fault::lower).filter(|rules| !rules.is_idle());
     let cors = rule.cors.as_ref().filter(|_| matches!(rule.action, Words::Route(_))).map(super::cors::lower);
-    Chain { filters: fault.map(Filter::Fault).into_iter().chain(cors.map(Filter::Cors)).collect() }
+    Chain { filters: fault(rule).map(Filter::Fault).into_iter().chain(cors.map(Filter::Cors)).collect() }
+}
+
+fn fault(rule: &HttpRule) -> Option<fault::Rules> {
+    rule.fault.as_ref().map(super::fault::lower).filter(|rules| !rules.is_idle())
 }
 
 /// RE2's `\1` is our `${1}`.

@@ -200,6 +200,7 @@ fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Entry> {
             rewrite: None,
             authority: None,
             mirrors: Vec::new(),
+            fault: None,
         };
         let route = Route {
             name: "default".into(),

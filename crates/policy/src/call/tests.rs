@@ -379,3 +379,108 @@ fn a_refused_stream_is_retried_whatever_its_method() {
     assert!(matches!(script.after(1, refused), Step::Wait(_)), "by the default policy");
     script.call.ended(&mut script.cluster, script.now);
 }
+
+/// A call whose every try feels the same fault.
+fn faulty(delay: Option<u64>, abort: Option<fault::Status>, retry: Option<Rules>, time: timeout::Rules) -> Script {
+    let mut script = Script::new(upstream(3), retry, time, "GET");
+    let share = crate::share::Share::ALL;
+    let length = |millis| fault::Length::Fixed(Duration::from_millis(millis));
+    let rules = fault::Rules {
+        delay: delay.map(|millis| fault::Delay { length: length(millis), share }),
+        abort: abort.map(|status| fault::Abort { status: fault::AbortStatus::Fixed(status), share }),
+        headers: Vec::new(),
+    };
+    script.call = script.call.faulted(Some(Arc::new(rules)));
+    script
+}
+
+/// What a world does that obeys the attempt and knows gRPC from the rest.
+fn felt(script: &mut Script, step: &Step, respond: fn(fault::Status) -> outcome::Response) -> Step {
+    let Step::Try(attempt) = step else { panic!("not a try: {step:?}") };
+    let until = attempt.fault.delay.map_or(script.now, |length| script.now + length);
+    let (result, end) = match attempt.limits.deadline(Time::ZERO) {
+        Some((due, timeout::Which::Whole)) if due <= until => (outcome::Result::WholeTimeout, due),
+        Some((due, timeout::Which::PerTry)) if due <= until => (outcome::Result::PerTryTimeout, due),
+        _ => {
+            let own = outcome::Response::plain(200);
+            (outcome::Result::Response(attempt.fault.abort.map_or(own, respond)), until)
+        }
+    };
+    let length = end.since(script.now).as_millis() as u64;
+    script.after(length, failure(result, Reached::Whole))
+}
+
+/// Goes on to the end: the tries and the last step.
+fn rehearse(script: &mut Script, respond: fn(fault::Status) -> outcome::Response) -> (u32, Step) {
+    let mut step = script.start();
+    loop {
+        step = match step {
+            Step::Try(_) => felt(script, &step, respond),
+            Step::Wait(_) => script.sleep(&step),
+            Step::Answer | Step::Refuse(_) => {
+                let tries = script.call.attempts();
+                script.end();
+                return (tries, step);
+            }
+        };
+    }
+}
+
+#[test]
+fn an_abort_of_every_try_is_retried_until_the_attempts_are_used() {
+    let mut script = faulty(None, Some(fault::Status::Http(503)), Some(five_xx(2)), timeout::Rules::default());
+    let came = rehearse(&mut script, fault::Status::plain_response);
+    assert_eq!(came, (3, Step::Refuse(Refusal::Fault)));
+    assert_eq!(script.call.abort(), Some(fault::Status::Http(503)));
+    assert_eq!(script.call.flags(), Flags::RETRIES_EXHAUSTED.with(Flags::FAULT_INJECTED));
+    assert_eq!(script.cluster.counts.retries, 2);
+    for (status, retry) in [(418, Some(five_xx(2))), (503, None)] {
+        let mut script = faulty(None, Some(fault::Status::Http(status)), retry, timeout::Rules::default());
+        assert_eq!(rehearse(&mut script, fault::Status::plain_response), (1, Step::Refuse(Refusal::Fault)));
+        assert_eq!(script.call.flags(), Flags::FAULT_INJECTED);
+    }
+}
+
+#[test]
+fn a_delay_of_every_try_counts_against_its_timeouts() {
+    let limits = |whole: Option<u64>, per_try| timeout::Rules {
+        whole: whole.map(Duration::from_millis),
+        per_try: Some(Duration::from_millis(per_try)),
+    };
+    for on in [Conditions::FIVE_XX, Conditions::RESET] {
+        let mut script = faulty(Some(2000), None, Some(Rules { on, ..five_xx(2) }), limits(None, 300));
+        assert_eq!(rehearse(&mut script, fault::Status::plain_response), (3, Step::Refuse(Refusal::PerTryTimeout)));
+        let flags = Flags::RETRIES_EXHAUSTED.with(Flags::DELAY_INJECTED).with(Refusal::PerTryTimeout.flags());
+        assert_eq!(script.call.flags(), flags, "the abort behind the delay was not reached");
+    }
+    let mut script = faulty(Some(2000), Some(fault::Status::Http(503)), Some(five_xx(2)), limits(Some(500), 300));
+    assert_eq!(rehearse(&mut script, fault::Status::plain_response), (2, Step::Refuse(Refusal::Timeout)));
+    assert_eq!(script.now, Time::from_millis(500));
+    let mut script = faulty(Some(200), None, Some(five_xx(2)), limits(None, 300));
+    assert_eq!(rehearse(&mut script, fault::Status::plain_response), (1, Step::Answer));
+    assert_eq!((script.now, script.call.flags()), (Time::from_millis(200), Flags::DELAY_INJECTED));
+}
+
+#[test]
+fn an_abort_of_a_grpc_request_is_judged_by_its_grpc_status() {
+    let on = Conditions::GRPC_UNAVAILABLE;
+    for (status, tries) in [(fault::Status::Http(503), 3), (fault::Status::Grpc(14), 3), (fault::Status::Grpc(13), 1)] {
+        let retry = Rules { on, ..five_xx(2) };
+        let mut script = faulty(None, Some(status), Some(retry), timeout::Rules::default());
+        let came = rehearse(&mut script, fault::Status::grpc_response);
+        assert_eq!(came, (tries, Step::Refuse(Refusal::Fault)), "{status:?}");
+    }
+}
+
+#[test]
+fn an_abort_of_every_try_ejects_as_an_answer_would() {
+    let rules = outlier::Rules { errors: Some(1), max_percent: 100, ..outlier::Rules::default() };
+    let mut script = faulty(None, Some(fault::Status::Http(503)), None, timeout::Rules::default());
+    script.cluster = Cluster::new(Arc::new(Upstream { outlier: Some(rules), ..upstream(3) }));
+    let step = script.start();
+    let Step::Try(attempt) = step.clone() else { panic!("{step:?}") };
+    assert_eq!(felt(&mut script, &step, fault::Status::plain_response), Step::Refuse(Refusal::Fault));
+    let health = script.cluster.healths().find(|(address, _)| *address == attempt.address).expect("it").1;
+    assert_eq!(health.ejections.iter().sum::<u64>(), 1);
+    script.end();
+}

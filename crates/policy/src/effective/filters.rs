@@ -27,7 +27,7 @@ fn percent(share: Share) -> String {
     format!("{} %", f64::from(share.parts()) / 10_000.0)
 }
 
-fn faults(values: &mut Values<'_>, rules: &fault::Rules) {
+pub(super) fn faults(values: &mut Values<'_>, rules: &fault::Rules) {
     let fault::Rules { delay, abort, headers } = rules;
     let only = if headers.is_empty() { "" } else { ", by headers" };
     if let Some(Delay { length, share }) = delay {

@@ -163,6 +163,7 @@ fn destinations_are_chosen_by_weight() {
         rewrite: None,
         authority: None,
         mirrors: Vec::new(),
+        fault: None,
     };
     let mut rng = Rng::new(1);
     let heavy = (0..10_000).filter(|_| forward.choose(&mut rng).weight == 80).count();

@@ -17,7 +17,6 @@ use weir_observe::Limit;
 use weir_policy::fault::Status;
 use weir_policy::filter::Answer as Given;
 use weir_policy::flag::Flags;
-use weir_policy::grpc;
 use weir_policy::refusal::Refusal;
 use weir_policy::route;
 use weir_policy::wish::Late;
@@ -28,6 +27,8 @@ pub(crate) struct Refused {
     pub(crate) why: Refusal,
     /// How a time-out is answered.
     pub(crate) late: Late,
+    /// What a fault of the last try answers.
+    pub(crate) abort: Option<Status>,
     pub(crate) persistence: Persistence,
     pub(crate) unread: bool,
 }
@@ -40,11 +41,13 @@ pub(crate) async fn refuse_now(
     asked: &Asked<'_>,
     refused: Refused,
 ) -> Next {
-    let Refused { why, late, mut persistence, unread } = refused;
-    let status = match why {
-        Refusal::Timeout | Refusal::PerTryTimeout => late.status(),
-        _ => why.status(),
+    let Refused { why, late, abort, mut persistence, unread } = refused;
+    let given = match (why, abort) {
+        (Refusal::Fault, Some(status)) => status,
+        (Refusal::Timeout | Refusal::PerTryTimeout, _) => Status::Http(late.status()),
+        _ => Status::Http(why.status()),
     };
+    let status = given.http();
     // A drain may have begun since the request came.
     if worker.mesh.is_leaving() {
         persistence = Persistence::Close;
@@ -53,7 +56,7 @@ pub(crate) async fn refuse_now(
         worker.mesh.registry.limited(limit);
     }
     record.reason = Some(why);
-    let grpc = (Protocol::of(asked.request, asked.buf) == Protocol::Grpc).then(|| grpc::of_http(status));
+    let grpc = (Protocol::of(asked.request, asked.buf) == Protocol::Grpc).then(|| given.grpc());
     // A gRPC client reads its own status; HTTP's is 200 then.
     let status = if grpc.is_some() && why != Refusal::ClientGone { 200 } else { status };
     record.status = status;
@@ -107,7 +110,8 @@ pub(crate) async fn refuse(inquiry: Inquiry<'_>, client: &mut Client, way: &mut 
     way.extra.clear();
     edits.into_iter().flatten().for_each(|edits| headers::add(&mut way.extra, &[&edits.response]));
     filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
-    refuse_now(worker, client, way, record, &asked, Refused { why, late: Late::default(), persistence, unread }).await
+    let refused = Refused { why, late: Late::default(), abort: None, persistence, unread };
+    refuse_now(worker, client, way, record, &asked, refused).await
 }
 
 /// A local answer does not read the request's body, so the connection cannot go on behind one.
@@ -161,8 +165,7 @@ pub(crate) async fn answer_filter(
             inquiry.record.details = "cors_response";
             return answer(inquiry, client, way, Reply { status: 200, ..Reply::default() }).await;
         }
-        Given::Abort(Status::Http(status)) => (Refusal::Fault, status, grpc::of_http(status)),
-        Given::Abort(Status::Grpc(code)) => (Refusal::Fault, 200, code),
+        Given::Abort(given) => (Refusal::Fault, given.http(), given.grpc()),
         Given::Limited(rules) => {
             headers::add(&mut way.extra, &[&rules.response]);
             (Refusal::RateLimited, rules.status, rules.grpc_status)

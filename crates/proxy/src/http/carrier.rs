@@ -103,6 +103,11 @@ impl Carrier<'_> {
         self.last = Some(attempt.address);
         self.exchange.wrote = Reached::Nothing;
         self.connected = outcome::Connected::No;
+        if !attempt.fault.is_nothing()
+            && let Some(ended) = self.feel(attempt).await
+        {
+            return (ended, None);
+        }
         loop {
             let mut lane = match self.lend(attempt).await {
                 Ok(lane) => lane,
@@ -132,6 +137,31 @@ impl Carrier<'_> {
                 }
             }
         }
+    }
+
+    /// A fault of one try, before its connection. It stands for an upstream that has the whole request: what it ends is
+    /// that endpoint's doing. `None`: the try goes on.
+    async fn feel(&mut self, attempt: &Attempt) -> Option<Ended> {
+        self.exchange.wrote = Reached::Whole;
+        self.connected = outcome::Connected::Yes;
+        let registry = &self.exchange.worker.mesh.registry;
+        if let Some(length) = attempt.fault.delay {
+            registry.fault(Some(self.cell.labels), "delay");
+            let until = self.exchange.worker.now() + length;
+            if let Err(ended) = self.exchange.hold(until, &attempt.limits).await {
+                return Some(ended);
+            }
+        }
+        if let Some(status) = attempt.fault.abort {
+            registry.fault(Some(self.cell.labels), "abort");
+            return Some(Ended::Response(match self.protocol {
+                Protocol::Grpc => status.grpc_response(),
+                Protocol::Plain => status.plain_response(),
+            }));
+        }
+        self.exchange.wrote = Reached::Nothing;
+        self.connected = outcome::Connected::No;
+        None
     }
 
     /// What of the response's head matters to policies.

@@ -322,6 +322,20 @@ impl Exchange<'_> {
         .await
     }
 
+    /// Waits for `until` within a try, in the place of an upstream that takes so long. A request that is still coming
+    /// counts as received: nobody reads it meanwhile.
+    pub(crate) async fn hold(&mut self, until: Time, limits: &Limits) -> Result<(), Ended> {
+        let due = limits.deadline(self.upload.received.unwrap_or(limits.began));
+        let (until, held) = match due {
+            Some((due, Which::Whole)) if due <= until => (due, Err(Ended::WholeTimeout)),
+            Some((due, Which::PerTry)) if due <= until => (due, Err(Ended::PerTryTimeout)),
+            _ => (until, Ok(())),
+        };
+        self.pause(until).await.map_err(|()| Ended::Abandoned)?;
+        self.stir();
+        held
+    }
+
     /// Runs `work` (getting a connection) unless the client leaves or the time is up first.
     pub(crate) async fn unless_over<T>(
         &mut self,

@@ -257,6 +257,7 @@ async fn send(
     let call = Call::new(terms.retry.clone(), terms.timeout, idempotency, upload.received)
         .hashed(hashed.hash)
         .to(way_to)
+        .faulted(route.fault().cloned())
         .late(terms.late);
     let stirred = admitted;
     let mut exchange = Exchange {
@@ -297,6 +298,7 @@ async fn send(
         Some(call) => drive(call, &mut carrier).await,
         None => Verdict::Refused(Refusal::Closed),
     };
+    let abort = guard.call.as_ref().and_then(Call::abort);
     if let Some(call) = &mut guard.call {
         record.attempts = call.attempts();
         record.flags = record.flags.with(call.flags());
@@ -333,8 +335,15 @@ async fn send(
             record.flags = record.flags.with(why.flags());
             let persistence = if upload.is_complete() { persistence } else { Persistence::Close };
             let unread = !upload.is_complete();
-            refuse_now(worker, client, way, record, &asked, Refused { why, late: terms.late, persistence, unread })
-                .await
+            refuse_now(
+                worker,
+                client,
+                way,
+                record,
+                &asked,
+                Refused { why, late: terms.late, abort, persistence, unread },
+            )
+            .await
         }
     }
 }
