@@ -89,7 +89,7 @@ proptest! {
 }
 
 /// Documents in which one thing or another is different.
-const VARIANTS: [&[&str]; 15] = [
+const VARIANTS: [&[&str]; 16] = [
     &[
         "kind: ServiceEntry|spec: { hosts: [a.test], resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 10.0.0.1, labels: { v: '1' } }] }",
         "kind: ServiceEntry|spec: { hosts: [a.test], resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 10.0.0.2 }] }",
@@ -119,10 +119,10 @@ const VARIANTS: [&[&str]; 15] = [
     ],
     &[
         "kind: VirtualService|spec: { hosts: [c.test], http: [{ route: [{ destination: { host: d.default } }], mirror: { host: a.test, subset: two } }] }",
-        "kind: VirtualService|spec: { hosts: [a.test], http: [{ match: [{ uri: { exact: /y } }], route: [{ destination: { host: c.test } }] }, { redirect: { uri: /z } }] }",
+        "kind: VirtualService|spec: { hosts: [a.test], http: [{ name: f, match: [{ uri: { exact: /y } }], fault: { abort: { httpStatus: 503, percentage: { value: 5 } } }, route: [{ destination: { host: a.test } }] }, { match: [{ uri: { exact: /y } }], route: [{ destination: { host: c.test } }] }, { redirect: { uri: /z } }] }",
     ],
     &[
-        "kind: VirtualService|spec: { hosts: ['*.wild.test', k], http: [{ route: [{ destination: { host: a.test, subset: one } }] }] }",
+        "kind: VirtualService|spec: { hosts: ['*.wild.test', k], http: [{ fault: { delay: { fixedDelay: 1s, percentage: { value: 5 } } }, route: [{ destination: { host: a.test, subset: one }, weight: 1 }, { destination: { host: k }, weight: 1 }] }] }",
         "kind: VirtualService|spec: { hosts: [edge.test], gateways: [g, mesh], http: [{ match: [{ gateways: [mesh], uri: { prefix: /m } }, { uri: { prefix: /e } }], route: [{ destination: { host: a.test, subset: two } }] }] }",
         "kind: VirtualService|spec: { hosts: [edge.test], gateways: [g], http: [{ delegate: { name: n8 } }] }",
     ],
@@ -155,6 +155,11 @@ const VARIANTS: [&[&str]; 15] = [
         "kind: EnvoyFilter|spec: { configPatches: [{ applyTo: HTTP_ROUTE, match: { routeConfiguration: { vhost: { name: a.test } } }, patch: { operation: MERGE, value: { route: { timeout: 3s } } } }] }",
         "kind: EnvoyFilter|spec: { configPatches: [{ applyTo: CLUSTER, match: { cluster: { service: a.test } }, patch: { operation: MERGE, value: { outlier_detection: { interval: 7s } } } }] }",
     ],
+    &[
+        "kind: ReliabilityPolicy|spec: { targetRefs: [{ kind: Service, name: a.test }], faultScope: upstream }",
+        "kind: ReliabilityPolicy|spec: { targetRefs: [{ kind: Service, name: a.test }, { kind: Route, name: n6/f }], faultScope: istio }",
+        "kind: ReliabilityPolicy|spec: { targetRefs: [{ kind: Service, name: k }, { kind: Service, name: a.test, subset: two }], faultScope: upstream }",
+    ],
 ];
 
 /// A document, the `nth` one of the bundle.
@@ -162,7 +167,7 @@ fn variant(nth: usize, which: usize, lines: usize) -> String {
     let words = VARIANTS[nth][which % VARIANTS[nth].len()];
     let api = match words.split(['|', ' ']).nth(1) {
         Some("Service" | "Endpoints") => "v1",
-        Some("Mesh") => "weir.dev/v1alpha1",
+        Some("Mesh" | "ReliabilityPolicy") => "weir.dev/v1alpha1",
         Some("AuthorizationPolicy") => "security.istio.io/v1",
         Some("EnvoyFilter") => "networking.istio.io/v1alpha3",
         _ => "networking.istio.io/v1",
