@@ -78,7 +78,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, p
                 let first = std::mem::take(&mut scratch.head);
                 worker.buffers.give_back(scratch);
                 let Line::Http1(stream) = client.line else { return };
-                return http2::serve::serve(worker, place, stream, peer, door, first).await;
+                // Boxed: inlined, every idle HTTP/1.1 connection would hold the room for it.
+                return Box::pin(http2::serve::serve(worker, place, stream, peer, door, first)).await;
             }
             // What a panic left behind in the scratch is not to be trusted.
             None => return worker.mesh.registry.panicked(),
@@ -282,5 +283,21 @@ impl Client {
     /// What the record of one of its requests starts with.
     pub(crate) fn record(&self, began: Time) -> Record {
         Record::new(self.peer, self.door, began)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// What an idle connection holds beside its socket in the runtime.
+    #[test]
+    fn an_idle_connection_is_small() {
+        let bytes = size(serve);
+        assert!(bytes <= 640, "{bytes} bytes: box what only an active connection needs");
     }
 }
