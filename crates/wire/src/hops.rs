@@ -8,15 +8,17 @@ use crate::head::{RequestHead, ResponseHead};
 pub struct Hops {
     /// The names that `Connection` lists, as found; at most [`LISTED`].
     listed: Vec<Box<[u8]>>,
+    /// It lists more: then every field that may be dropped is.
+    all: bool,
 }
 
-/// Names in `Connection` that are looked at. More than that is nobody's honest list: all of it is dropped anyway.
-const LISTED: usize = 16;
+/// Names in `Connection` that are looked at. More than that is nobody's honest list.
+const LISTED: usize = 64;
 
 impl Hops {
     /// The fixed ones only.
     pub const fn none() -> Self {
-        Self { listed: Vec::new() }
+        Self { listed: Vec::new(), all: false }
     }
 
     pub fn of(head: &RequestHead, buf: &[u8]) -> Self {
@@ -30,13 +32,9 @@ impl Hops {
     fn listed(fields: &[Field], buf: &[u8]) -> Self {
         let lines = fields.iter().filter(|field| field.id == Name::Connection);
         let names = lines.flat_map(|field| field.value.of(buf).split(|byte| *byte == b','));
-        let listed = names
-            .map(<[u8]>::trim_ascii)
-            .filter(|name| !name.is_empty() && may_be_dropped(Name::of(name)))
-            .take(LISTED)
-            .map(Box::from)
-            .collect();
-        Self { listed }
+        let mut names = names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty() && may_be_dropped(Name::of(name)));
+        let listed = names.by_ref().take(LISTED).map(Box::from).collect();
+        Self { listed, all: names.next().is_some() }
     }
 
     /// Does this field end here?
@@ -49,6 +47,7 @@ impl Hops {
             | Name::Upgrade
             | Name::Http2Settings => true,
             Name::Te => !field.value.of(buf).eq_ignore_ascii_case(b"trailers"),
+            id if self.all => may_be_dropped(id),
             _ => !self.listed.is_empty() && self.lists(field.name.of(buf)),
         }
     }
@@ -87,4 +86,26 @@ fn may_be_dropped(name: Name) -> bool {
             | XWeir
             | GrpcTimeout
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::{Limits, parse_request};
+
+    /// Every name that `Connection` lists is dropped, however many there are.
+    #[test]
+    fn regression_a_long_list_of_connection_leaks_nothing() {
+        for count in [1, 16, 17, 64, 65, 90] {
+            let names: Vec<String> = (0..count).map(|number| format!("x-h{number}")).collect();
+            let fields: String = names.iter().map(|name| format!("{name}: 1\r\n")).collect();
+            let text =
+                format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: c\r\nConnection: {}\r\n{fields}\r\n", names.join(", "));
+            let mut head = RequestHead::default();
+            assert!(parse_request(text.as_bytes(), &Limits::default(), &mut head).is_ok());
+            let hops = Hops::of(&head, text.as_bytes());
+            let left = head.fields.iter().filter(|field| !hops.is_hop(field, text.as_bytes())).count();
+            assert_eq!(left, 2, "host and cookie stay of {count}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use weir_policy::fault::Status;
 use weir_policy::filter::Answer as Given;
 use weir_policy::flag::Flags;
 use weir_policy::refusal::Refusal;
-use weir_policy::route;
+use weir_policy::route::{self, HeaderEdits};
 use weir_policy::wish::Late;
 use weir_wire::Framing;
 
@@ -89,6 +89,14 @@ pub(crate) async fn refuse_now(
     next
 }
 
+/// The response's edits of the rule and the destination that a request of ours had found.
+fn add_edits(out: &mut Vec<u8>, edits: [Option<&HeaderEdits>; 2]) {
+    match edits {
+        [Some(first), Some(second)] => headers::add(out, &[&first.response, &second.response]),
+        edits => edits.into_iter().flatten().for_each(|edits| headers::add(out, &[&edits.response])),
+    }
+}
+
 const fn limit(why: Refusal) -> Option<Limit> {
     match why {
         Refusal::Idle => Some(Limit::StreamIdle),
@@ -108,7 +116,7 @@ pub(crate) async fn refuse(inquiry: Inquiry<'_>, client: &mut Client, way: &mut 
     let asked = Asked { request, buf, request_id };
     let (persistence, unread) = after_local(to_come, persistence);
     way.extra.clear();
-    edits.into_iter().flatten().for_each(|edits| headers::add(&mut way.extra, &[&edits.response]));
+    add_edits(&mut way.extra, edits);
     filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
     let refused = Refused { why, late: Late::default(), abort: None, persistence, unread };
     refuse_now(worker, client, way, record, &asked, refused).await
@@ -144,7 +152,11 @@ pub(crate) async fn answer_direct(
     way: &mut Way,
     direct: &route::Direct,
 ) -> Next {
-    let reply = Reply { status: direct.status, body: &direct.body, ..Reply::default() };
+    // A gRPC client reads its own status; HTTP's is 200 then.
+    let is_grpc = Protocol::of(inquiry.request, inquiry.buf) == Protocol::Grpc;
+    let grpc = is_grpc.then(|| weir_policy::grpc::of_http(direct.status));
+    let status = if is_grpc { 200 } else { direct.status };
+    let reply = Reply { status, grpc, body: &direct.body, ..Reply::default() };
     way.extra.clear();
     answer(inquiry, client, way, reply).await
 }
@@ -196,7 +208,7 @@ async fn answer(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, reply:
         record.details = "direct_response";
     }
     record.sent = if reply.grpc.is_some() { 0 } else { reply.body.len() as u64 };
-    edits.into_iter().flatten().for_each(|edits| headers::add(&mut way.extra, &[&edits.response]));
+    add_edits(&mut way.extra, edits);
     filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
     way.down.clear();
     let reply = Reply { fields: &way.extra, ..reply };

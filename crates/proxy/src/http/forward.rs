@@ -14,7 +14,7 @@ use super::demand::demand;
 use super::exchange::Exchange;
 use super::filters::{self, Origin, Passed};
 use super::hash::Hashed;
-use super::headers::{self, Ask, Delivery, Persistence, Tell};
+use super::headers::{self, Ask, Delivery, Persistence, Several, Tell};
 use super::inquiry::{Fields, Inquiry, door_port, parts, persistence, skip, table};
 use super::mirror::Copies;
 use super::relay::{Relay, Relayed};
@@ -116,7 +116,12 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
         Found::NoRoute(_) | Found::UnknownHost => None,
     };
     let destination = entry.and_then(|entry| choose(&mut inquiry, entry));
-    inquiry.edits = [entry.map(|entry| &entry.then.headers), destination.map(|destination| &destination.headers)];
+    inquiry.edits = match (entry, destination) {
+        (Some(entry), Some(destination)) => {
+            headers::in_order(&entry.then.headers, &destination.headers, Several::of(&entry.then.action)).map(Some)
+        }
+        _ => [entry.map(|entry| &entry.then.headers), None],
+    };
     inquiry.passage = Passage::new(entry.map_or(&table.chain, |entry| &entry.then.chain));
     match filters::pass(&mut inquiry, client, rest).await {
         Passed::On => {}
@@ -235,6 +240,7 @@ async fn send(
     let idle = edge.then_some(settings.limits.stream_idle);
     let paced = edge && settings.compatibility == Compatibility::Weir;
     let pace = paced.then(|| Pace::new(settings.limits.body_timeout, settings.limits.body_rate));
+    let [first, second] = headers::in_order(&route.headers, &destination.headers, Several::of(&route.action));
     let ask = Ask {
         request,
         buf,
@@ -247,7 +253,7 @@ async fn send(
         protocol,
         door: client.door,
         peer: client.peer,
-        edits: [&route.headers.request, &destination.headers.request, passage.over.unwrap_or(&NO_EDITS)],
+        edits: [&first.request, &second.request, passage.over.unwrap_or(&NO_EDITS)],
     };
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
@@ -311,7 +317,7 @@ async fn send(
     let asked = Asked { request, buf, request_id };
     match verdict {
         Verdict::Answer(lane) => {
-            let edits = [&route.headers.response, &destination.headers.response];
+            let edits = [&first.response, &second.response];
             let deadline = guard.call.as_ref().and_then(Call::deadline);
             let (cookie, origin) = (hashed.cookie.as_deref(), Origin { request, buf });
             let version = request.version;
@@ -329,7 +335,7 @@ async fn send(
             guard.end();
             let Exchange { client, way, upload, .. } = exchange;
             way.extra.clear();
-            headers::add(&mut way.extra, &[&route.headers.response, &destination.headers.response]);
+            headers::add(&mut way.extra, &[&first.response, &second.response]);
             filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
             record.received = upload.bytes;
             record.flags = record.flags.with(why.flags());

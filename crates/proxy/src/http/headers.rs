@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use weir_policy::cors;
 use weir_policy::grpc;
 use weir_policy::plan::Compatibility;
-use weir_policy::route::Edits;
+use weir_policy::route::{Action, Edits, HeaderEdits};
 use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, write};
 
 /// Everything a request's head upstream is made of.
@@ -55,11 +55,18 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     if ask.request.framing == Framing::Chunked {
         up.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
-    forwarded(up, ask);
-    write::field(up, b"x-request-id", ask.request_id);
-    write::number_field(up, b"x-envoy-attempt-count", u64::from(number));
+    let ours = |name: &[u8]| plain || edits_leave(&ask.edits, name);
+    forwarded(up, ask, &ours);
+    if ours(b"x-request-id") {
+        write::field(up, b"x-request-id", ask.request_id);
+    }
+    if ours(b"x-envoy-attempt-count") {
+        write::number_field(up, b"x-envoy-attempt-count", u64::from(number));
+    }
     if let Some(millis) = expected {
-        write::number_field(up, b"x-envoy-expected-rq-timeout-ms", millis);
+        if ours(b"x-envoy-expected-rq-timeout-ms") {
+            write::number_field(up, b"x-envoy-expected-rq-timeout-ms", millis);
+        }
         if ask.protocol == Protocol::Grpc {
             up.extend_from_slice(b"grpc-timeout: ");
             grpc::write_timeout(up, millis);
@@ -87,22 +94,27 @@ fn request_field_stays(field: &Field, ask: &Ask<'_>) -> bool {
 }
 
 /// `x-forwarded-*`: passed through inside the mesh, owned at the edge.
-fn forwarded(up: &mut Vec<u8>, ask: &Ask<'_>) {
+fn forwarded(up: &mut Vec<u8>, ask: &Ask<'_>, ours: &impl Fn(&[u8]) -> bool) {
     let has = |name| ask.request.fields.iter().any(|field| field.id == name);
     match ask.door {
         Door::Outbound => {
-            if !has(Name::XForwardedProto) {
+            if !has(Name::XForwardedProto) && ours(b"x-forwarded-proto") {
                 up.extend_from_slice(b"x-forwarded-proto: http\r\n");
             }
         }
         Door::Gateway { .. } => {
-            up.extend_from_slice(b"x-forwarded-for: ");
-            for field in ask.request.fields.iter().filter(|field| field.id == Name::XForwardedFor) {
-                up.extend_from_slice(field.value.of(ask.buf));
-                up.push(b',');
+            if ours(b"x-forwarded-for") {
+                up.extend_from_slice(b"x-forwarded-for: ");
+                for field in ask.request.fields.iter().filter(|field| field.id == Name::XForwardedFor) {
+                    up.extend_from_slice(field.value.of(ask.buf));
+                    up.push(b',');
+                }
+                write_ip(up, ask.peer);
+                up.extend_from_slice(b"\r\n");
             }
-            write_ip(up, ask.peer);
-            up.extend_from_slice(b"\r\nx-forwarded-proto: http\r\n");
+            if ours(b"x-forwarded-proto") {
+                up.extend_from_slice(b"x-forwarded-proto: http\r\n");
+            }
         }
     }
 }
@@ -123,16 +135,63 @@ fn write_ip(out: &mut Vec<u8>, peer: SocketAddr) {
     }
 }
 
+/// Does a field of this name stay, the peer's or one that we write? What is set or removed does not.
 fn edits_leave(edits: &[&Edits], name: &[u8]) -> bool {
-    let named = |known: &str| known.as_bytes().eq_ignore_ascii_case(name);
+    let named = |known: &str| known.as_bytes().eq_ignore_ascii_case(name) && !frames(known);
     !edits
         .iter()
         .any(|edits| edits.remove.iter().any(|known| named(known)) || edits.set.iter().any(|(known, _)| named(known)))
 }
 
+/// Is it set? Then ours is not written even where removing it would bring ours back.
+fn is_set(edits: &[&Edits], name: &str) -> bool {
+    edits.iter().any(|edits| edits.set.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)))
+}
+
+/// Names that say where a message ends or a connection goes on: no edit may touch them.
+fn frames(name: &str) -> bool {
+    ["content-length", "transfer-encoding", "connection", "keep-alive", "upgrade"]
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Writes what the edits add, one after the other: each removes and sets over what those before it added.
 pub(crate) fn add(out: &mut Vec<u8>, edits: &[&Edits]) {
-    for (name, value) in edits.iter().flat_map(|edits| edits.set.iter().chain(&edits.add)) {
-        write::field(out, name.as_bytes(), value.as_bytes());
+    for (nth, one) in edits.iter().enumerate() {
+        let later = &edits[nth + 1..];
+        for (name, value) in one.set.iter().chain(&one.add) {
+            if !frames(name) && (later.is_empty() || edits_leave(later, name.as_bytes())) {
+                write::field(out, name.as_bytes(), value.as_bytes());
+            }
+        }
+    }
+}
+
+/// The edits of a rule and of its destination in Envoy's order: a destination among several comes before its rule.
+pub(crate) fn in_order<'e>(
+    route: &'e HeaderEdits,
+    destination: &'e HeaderEdits,
+    several: Several,
+) -> [&'e HeaderEdits; 2] {
+    match several {
+        Several::Yes => [destination, route],
+        Several::No => [route, destination],
+    }
+}
+
+/// Has the rule more than one destination?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Several {
+    Yes,
+    No,
+}
+
+impl Several {
+    pub(crate) const fn of(action: &Action) -> Self {
+        match action {
+            Action::Forward(forward) if forward.destinations.len() > 1 => Self::Yes,
+            _ => Self::No,
+        }
     }
 }
 
@@ -185,9 +244,12 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
         let stays = match field.id {
             Name::Server => tell.compatibility == Compatibility::Weir,
             Name::XEnvoyUpstreamServiceTime | Name::XWeir => false,
-            Name::ContentLength => matches!(tell.delivery, Delivery::Length | Delivery::Empty | Delivery::Frames),
+            // A 204 has no length (RFC 9110 section 8.6); a HEAD's and a 304's tell of a body that is not sent.
+            Name::ContentLength => {
+                response.status != 204 && matches!(tell.delivery, Delivery::Length | Delivery::Empty | Delivery::Frames)
+            }
             Name::Date => {
-                dated = true;
+                dated = plain || edits_leave(&tell.edits, b"date");
                 true
             }
             _ => !hops.is_hop(field, buf),
@@ -196,13 +258,15 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
             && (plain || edits_leave(&tell.edits, field.name.of(buf)))
             && tell.cors.is_none_or(|rules| !replaces(rules, field.name.of(buf)))
     });
-    if !dated {
+    if !dated && !is_set(&tell.edits, "date") {
         write::field(down, b"date", tell.date);
     }
-    if tell.compatibility == Compatibility::Istio {
+    if tell.compatibility == Compatibility::Istio && !is_set(&tell.edits, "server") {
         down.extend_from_slice(b"server: envoy\r\n");
     }
-    write::number_field(down, b"x-envoy-upstream-service-time", tell.service_time);
+    if plain || edits_leave(&tell.edits, b"x-envoy-upstream-service-time") {
+        write::number_field(down, b"x-envoy-upstream-service-time", tell.service_time);
+    }
     if tell.delivery == Delivery::Chunked {
         down.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }

@@ -107,13 +107,14 @@ pub(crate) fn write_reply(
     if !matches!(reply.status, 204 | 304) {
         write::number_field(down, b"content-length", body.len() as u64);
     }
+    let typed = names(reply.fields, b"content-type");
     match reply.grpc {
         Some(status) => {
             down.extend_from_slice(b"content-type: application/grpc\r\n");
             write::number_field(down, b"grpc-status", u64::from(status));
             grpc_message(down, reply.body);
         }
-        None if !body.is_empty() => down.extend_from_slice(b"content-type: text/plain\r\n"),
+        None if !body.is_empty() && !typed => down.extend_from_slice(b"content-type: text/plain\r\n"),
         None => {}
     }
     if reply.overloaded.is_some() {
@@ -153,6 +154,14 @@ fn grpc_message(down: &mut Vec<u8>, message: &[u8]) {
         }
     }
     down.extend_from_slice(b"\r\n");
+}
+
+/// Is there a field of this name among the encoded ones? Then it is set by the rule, and ours is not written.
+fn names(fields: &[u8], name: &[u8]) -> bool {
+    fields.split(|byte| *byte == b'\n').any(|line| {
+        line.get(..name.len()).is_some_and(|front| front.eq_ignore_ascii_case(name))
+            && line.get(name.len()) == Some(&b':')
+    })
 }
 
 /// Whether the request was a `HEAD`.
