@@ -201,3 +201,92 @@ fn a_delay_of_every_try_ends_it_at_its_timeout() {
     }
     assert_eq!(sum(&weir, "istio_fault_injected_total", "type=\"delay\""), 6, "one for each try");
 }
+
+fn policy(spec: &str) -> String {
+    format!("---\napiVersion: weir.dev/v1alpha1\nkind: RateLimitPolicy\nmetadata: {{ name: it }}\nspec: {spec}\n")
+}
+
+const TENANTS: &str = "
+  targetRefs: [{ kind: Service, name: app.test }]
+  rules:
+  - name: tenant
+    match: [{ path: { prefix: /api/ }, methods: [GET, POST] }]
+    key: [{ header: x-tenant }]
+    limit: { requests: 5, per: 1h }
+    cost: { header: x-cost, default: 1 }
+    overrides: [{ key: [gold], limit: { requests: 20, per: 1h } }]
+    respond: { status: 420, body: slow down, headers: { x-ratelimit: true, x-plan: basic } }
+";
+
+#[test]
+fn a_rate_limit_counts_by_key_and_says_what_is_left() {
+    let backend = Backend::start();
+    let weir = Weir::start(&(service_entry("app.test", backend.port) + &policy(TENANTS)), &["--workers", "2"]);
+    let ask = |method: &str, path: &str, headers: &str| {
+        Client::open(weir.outbound).send(method, "app.test", path, headers).expect("an answer")
+    };
+    let admitted = |headers: &str| (0..25).filter(|_| ask("GET", "/api/x", headers).status == 200).count();
+    assert_eq!(admitted("x-tenant: acme\r\n"), 5);
+    assert_eq!(admitted("x-tenant: gold\r\n"), 20);
+    assert_eq!(admitted(""), 5, "without the header there is one bucket for all");
+    assert_eq!(admitted("x-tenant: dear\r\nx-cost: 3\r\n"), 1);
+    let refused = ask("GET", "/api/x", "x-tenant: acme\r\n");
+    assert_eq!((refused.status, refused.text().as_str()), (420, "slow down"));
+    assert_eq!(refused.header("retry-after"), Some("720"), "one in twelve minutes");
+    assert_eq!(refused.header("x-ratelimit-limit"), Some("5"));
+    assert_eq!(refused.header("x-ratelimit-remaining"), Some("0"));
+    assert_eq!(refused.header("x-plan"), Some("basic"));
+    let allowed = ask("POST", "/api/x", "x-tenant: new\r\n");
+    assert_eq!(allowed.header("x-ratelimit-remaining"), Some("4"));
+    for (method, path) in [("GET", "/"), ("PUT", "/api/x")] {
+        let other = ask(method, path, "x-tenant: acme\r\n");
+        assert_eq!((other.status, other.header("x-ratelimit-limit")), (200, None), "{method} {path} is not counted");
+    }
+    assert_eq!(sum(&weir, "istio_rate_limit_allowed_total", "policy=\"default/it#tenant\""), 32);
+    assert_eq!(sum(&weir, "istio_rate_limit_limited_total", "policy=\"default/it#tenant\""), 70);
+    let records = weir.admin("GET", "/api/v1/requests?filter=status=420&limit=1").text();
+    let id = records.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id");
+    let record = weir.admin("GET", &format!("/api/v1/requests/{id}")).text();
+    assert!(record.contains("\"limit\":\"default/it#tenant\"") && record.contains("\"said\":\"limited\""), "{record}");
+    // A larger amount has room for what was used already; the keys stay.
+    weir.write(&(service_entry("app.test", backend.port) + &policy(&TENANTS.replace("requests: 5", "requests: 8"))));
+    assert_eq!(weir.admin("POST", "/api/v1/reload").status, 200);
+    assert_eq!(admitted("x-tenant: acme\r\n"), 3);
+}
+
+#[test]
+fn the_most_specific_policy_holds_and_shadow_refuses_nobody() {
+    let backend = Backend::start();
+    let limit = |name: &str, target: &str, amount: u32, more: &str| {
+        policy(&format!("{{ targetRefs: [{target}], rules: [{{ limit: {{ requests: {amount}, per: 1h }}{more} }}] }}"))
+            .replace("name: it", &format!("name: {name}"))
+    };
+    let rules = "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: app }
+spec:
+  hosts: [app.test]
+  http:
+  - { name: own, match: [{ uri: { prefix: /own } }], route: [{ destination: { host: app.test } }] }
+  - { name: gone, match: [{ uri: { prefix: /gone } }], directResponse: { status: 410 } }
+  - { name: rest, route: [{ destination: { host: app.test } }] }
+";
+    let more = rules.to_owned()
+        + &limit("service", "{ kind: Service, name: app.test, port: 80 }", 4, "")
+        + &limit("route", "{ kind: Route, name: app/own }", 2, "")
+        + &limit("gone", "{ kind: Route, name: app/gone }", 1, ", mode: shadow")
+        + &limit("edge", "{ kind: Gateway, name: edge }", 1, "");
+    let doors = common::Doors::open(backend.port, &more);
+    let counts = |address, path: &str| {
+        let mut client = Client::open(address);
+        let statuses = (0..9).map(|_| client.get("app.test", path).expect("an answer").status);
+        statuses.filter(|status| *status != 429).count()
+    };
+    assert_eq!(counts(doors.weir.outbound, "/own"), 2);
+    assert_eq!(counts(doors.weir.outbound, "/"), 4);
+    assert_eq!(counts(doors.weir.outbound, "/gone"), 9);
+    assert_eq!(sum(&doors.weir, "istio_rate_limit_limited_total", "policy=\"default/gone#0\""), 8);
+    assert_eq!(counts(doors.edge, "/"), 0, "the service's policy is used up, and more specific than the Gateway's");
+    assert_eq!(sum(&doors.weir, "istio_rate_limit_allowed_total", "policy=\"default/edge#0\""), 0);
+}

@@ -57,6 +57,7 @@ pub enum Use {
     ReliabilityPolicy,
     /// A list of other documents.
     List,
+    RateLimitPolicy,
     /// Validated, and without effect yet.
     Later,
     /// The same, and it guards something.
@@ -124,7 +125,7 @@ pub static KINDS: &[Kind] = &[
     flat(kind("Endpoints", "", V1, Use::Endpoints)),
     flat(kind("EndpointSlice", "discovery.k8s.io", V1, Use::EndpointSlice)),
     kind("ReliabilityPolicy", OURS, ALPHA, Use::ReliabilityPolicy),
-    kind("RateLimitPolicy", OURS, ALPHA, Use::Later),
+    kind("RateLimitPolicy", OURS, ALPHA, Use::RateLimitPolicy),
     kind("Scenario", OURS, ALPHA, Use::Later),
 ];
 

@@ -14,6 +14,7 @@ use crate::kind::envoy_filter::{EnvoyFilter, envoy_filter};
 use crate::kind::gateway::{Gateway, gateway};
 use crate::kind::mesh::{Mesh, mesh};
 use crate::kind::policy::{self, Guard};
+use crate::kind::rate_limit_policy::{RateLimitPolicy, rate_limit_policy};
 use crate::kind::reliability_policy::{ReliabilityPolicy, reliability_policy};
 use crate::kind::service::{Service, Serving, endpoints, service, slice};
 use crate::kind::service_entry::{Resolution, ServiceEntry, Workload, service_entry, workload};
@@ -41,6 +42,7 @@ pub struct Words {
     pub guards: Vec<Arc<Guard>>,
     pub filters: Vec<Arc<EnvoyFilter>>,
     pub policies: Vec<Arc<ReliabilityPolicy>>,
+    pub rates: Vec<Arc<RateLimitPolicy>>,
     pub services: Vec<Arc<Service>>,
     pub serving: Vec<Arc<Serving>>,
     pub mesh: Option<Arc<Mesh>>,
@@ -58,6 +60,7 @@ enum Word {
     Guard(Arc<Guard>),
     Filter(Arc<EnvoyFilter>),
     Policy(Arc<ReliabilityPolicy>),
+    Rate(Arc<RateLimitPolicy>),
     Service(Arc<Service>),
     Serving(Vec<Arc<Serving>>),
     Mesh(Arc<Mesh>),
@@ -238,6 +241,7 @@ impl Words {
             Word::Guard(word) => self.guards.push(word),
             Word::Filter(word) => self.filters.push(word),
             Word::Policy(word) => self.policies.push(word),
+            Word::Rate(word) => self.rates.push(word),
             Word::Service(word) => self.services.push(word),
             Word::Serving(word) => self.serving.extend(word),
             Word::Mesh(word) => match &self.mesh {
@@ -313,6 +317,7 @@ fn word(document: &Document<'_>, spec: &Object<'_>) -> Option<Word> {
         Use::EnvoyFilter => Some(Word::Filter(Arc::new(envoy_filter(spec, namespace, &document.name)))),
         Use::Sidecar => Some(Word::Sidecar(Arc::new(sidecar(spec, namespace)))),
         Use::ReliabilityPolicy => Some(Word::Policy(Arc::new(reliability_policy(spec, namespace)))),
+        Use::RateLimitPolicy => Some(Word::Rate(Arc::new(rate_limit_policy(spec, namespace, name)))),
         Use::Mesh => Some(Word::Mesh(Arc::new(mesh(spec)))),
         Use::Later | Use::LaterSecurity => {
             (document.kind.check)(spec, document);

@@ -65,7 +65,7 @@ fn around(kind: &str) -> &'static str {
         "EnvoyFilter" => {
             "---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: { name: other }\nspec: { priority: 3, configPatches: [{ applyTo: HTTP_ROUTE, patch: { operation: MERGE, value: { route: { retry_policy: { num_retries: 7 } } } } }] }\n"
         }
-        "ReliabilityPolicy" => {
+        "ReliabilityPolicy" | "RateLimitPolicy" => {
             "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: a }\nspec: { host: a.test, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: a }\nspec: { hosts: [a.test], http: [{ name: r, fault: { abort: { httpStatus: 503, percentage: { value: 5 } } }, route: [{ destination: { host: a.test, subset: v1, port: { number: 80 } } }] }] }\n"
         }
         "ServiceEntry" => {

@@ -19,6 +19,6 @@ pub mod shard;
 pub use access::Line;
 pub use clusters::{ClusterNumbers, Distribution, Ejections, EndpointState};
 pub use expose::render;
-pub use filters::LimitNumbers;
+pub use filters::{KeyNumbers, LimitNumbers};
 pub use registry::{Limit, Lookups, Registry, ServiceLabels, Source};
 pub use shard::{Protocol, Sample, Series, SeriesKey, Shard};

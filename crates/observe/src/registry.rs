@@ -1,6 +1,6 @@
 //! What the process counts beside requests, and the labels of services.
 
-use crate::filters::LimitNumbers;
+use crate::filters::{KeyNumbers, LimitNumbers};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,6 +98,7 @@ pub(crate) struct Filters {
     pub(crate) faults: BTreeMap<(Option<u32>, &'static str), u64>,
     pub(crate) mirrors: BTreeMap<&'static str, u64>,
     pub(crate) limits: Vec<LimitNumbers>,
+    pub(crate) keys: KeyNumbers,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,7 +119,12 @@ impl Registry {
             malformed: Mutex::new(BTreeMap::new()),
             refused: Mutex::new(BTreeMap::new()),
             limited: [const { AtomicU64::new(0) }; Limit::ALL.len()],
-            filters: Mutex::new(Filters { faults: BTreeMap::new(), mirrors: BTreeMap::new(), limits: Vec::new() }),
+            filters: Mutex::new(Filters {
+                faults: BTreeMap::new(),
+                mirrors: BTreeMap::new(),
+                limits: Vec::new(),
+                keys: KeyNumbers { keys: 0, evicted: 0 },
+            }),
         }
     }
 
@@ -191,6 +197,11 @@ impl Registry {
     /// A copy of a request was dealt with; `result` is one of a fixed set of words.
     pub fn mirrored(&self, result: &'static str) {
         *lock(&self.filters).mirrors.entry(result).or_default() += 1;
+    }
+
+    /// What limits remember of keys, as it is now.
+    pub fn limit_keys(&self, now: KeyNumbers) {
+        lock(&self.filters).keys = now;
     }
 
     /// Every limit's counts, as they are now.

@@ -9,6 +9,7 @@
 
 use crate::flag::Flags;
 use crate::plan::{Compatibility, Upstream};
+use crate::rate::Judged;
 use crate::refusal::Refusal;
 use crate::route::{Action, Destination, Route};
 use crate::trail::Trail;
@@ -48,6 +49,8 @@ pub struct Decision {
     pub wished: Wishes,
     pub compatibility: Compatibility,
     pub trail: Trail,
+    /// What rate limits said, in their order.
+    pub judged: Vec<Judged>,
     /// Milliseconds since the epoch.
     pub started: u64,
     pub duration: Duration,
@@ -209,6 +212,7 @@ mod tests {
             wished: Wishes::default(),
             compatibility: Compatibility::Weir,
             trail: Trail::default(),
+            judged: Vec::new(),
             started: 0,
             duration: Duration::ZERO,
             service_time: None,

@@ -122,7 +122,7 @@ pub fn of_terms<'p>(
     retry: Option<&retry::Rules>,
     time: &timeout::Rules,
 ) -> Vec<Value<'p>> {
-    let Destination { target: _, weight, headers, authority, timeout: planned_time, retry: planned, origins } =
+    let Destination { target: _, weight, headers, authority, timeout: planned_time, retry: planned, rates, origins } =
         destination;
     let mut values = Values::of(origins);
     timeouts(&mut values, time);
@@ -139,6 +139,7 @@ pub fn of_terms<'p>(
     if let Some(authority) = authority {
         values.add("route.authority", authority);
     }
+    filters::rates(&mut values, rates);
     values.header_edits(headers);
     values.out
 }

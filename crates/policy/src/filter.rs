@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   request ─► fault ─► CORS ─► limit … ─► Pass ─► the route's action
-//!                │        │        └─► Answer: 429
+//!                │        │        └─► Answer: 429        limits of the destination are last
 //!                │        └─► Answer: preflight
 //!                ├─► Wait(t) ─► next ─┐
 //!                └─► Answer: abort ◄──┘
@@ -15,7 +15,7 @@ use crate::limit::{Limit, Taken, Tell, Verdict, Which};
 use crate::rng::Rng;
 use crate::route::{Edits, Facts};
 use crate::time::Time;
-use crate::{cors, limit};
+use crate::{cors, limit, rate};
 use std::net::IpAddr;
 
 /// Filters in their order. Most routes have none.
@@ -29,6 +29,7 @@ pub enum Filter {
     Fault(fault::Rules),
     Cors(cors::Rules),
     Limit(Limit),
+    Rate(rate::Limit),
 }
 
 /// What is next for a request.
@@ -38,6 +39,8 @@ pub enum Step<'c> {
     Pass,
     /// Wait until then, and call [`Passage::next`] again.
     Wait(Time),
+    /// Ask the shared store what [`rate::Rules::wish`] says, and tell [`Passage::answered`].
+    Ask(&'c rate::Limit),
     Answer(Answer<'c>),
 }
 
@@ -46,6 +49,7 @@ pub enum Step<'c> {
 pub enum Answer<'c> {
     Abort(Status),
     Limited(&'c limit::Rules),
+    Exceeded(&'c rate::Rules, Option<rate::Level>),
     /// 200 with [`cors::Rules::preflight_fields`].
     Preflight(&'c cors::Rules, cors::Verdict),
 }
@@ -53,6 +57,9 @@ pub enum Answer<'c> {
 /// Where living tokens are.
 pub trait Buckets {
     fn admit(&self, limit: &Limit, matched: &[usize], now: Time) -> Taken;
+
+    /// Takes it from the process's cells, and counts it.
+    fn take(&self, limit: &rate::Limit, wish: &rate::Wish, now: Time) -> rate::Taken;
 }
 
 /// The world as one request's filters see it.
@@ -67,6 +74,8 @@ pub struct View<'v> {
 #[derive(Debug)]
 pub struct Passage<'c> {
     chain: &'c Chain,
+    /// Behind the chain: those of the destination.
+    rates: &'c [rate::Limit],
     at: usize,
     /// To be answered when the wait is over.
     abort: Option<Status>,
@@ -78,6 +87,10 @@ pub struct Passage<'c> {
     pub told: Vec<Told<'c>>,
     /// Edits of limits that were exceeded and not enforced.
     pub over: Option<&'c Edits>,
+    /// What rate limits said.
+    pub marks: Vec<rate::Mark>,
+    /// The lowest level that the answer is to tell of.
+    pub level: Option<rate::Level>,
 }
 
 /// A bucket that an answer tells of.
@@ -88,8 +101,15 @@ pub struct Told<'c> {
 }
 
 impl<'c> Passage<'c> {
-    pub const fn new(chain: &'c Chain) -> Self {
-        Self { chain, at: 0, abort: None, flags: Flags::NONE, cors: None, told: Vec::new(), over: None }
+    pub fn new(chain: &'c Chain) -> Self {
+        let (told, marks) = (Vec::new(), Vec::new());
+        let flags = Flags::NONE;
+        Self { chain, rates: &[], at: 0, abort: None, flags, cors: None, told, over: None, marks, level: None }
+    }
+
+    /// Then the limits of its destination.
+    pub fn then(self, rates: &'c [rate::Limit]) -> Self {
+        Self { rates, ..self }
     }
 
     /// The next step, now.
@@ -103,12 +123,48 @@ impl<'c> Passage<'c> {
                 Filter::Fault(rules) => self.fault(rules.draw(view.facts.headers, rng), now),
                 Filter::Cors(rules) => self.cors(rules, view.facts),
                 Filter::Limit(limit) => self.limit(limit, view, rng, now),
+                Filter::Rate(limit) => self.rate(limit, view, now),
             };
             if !matches!(step, Step::Pass) {
                 return step;
             }
         }
+        while let Some(limit) = self.rates.get(self.at - self.chain.filters.len()) {
+            self.at += 1;
+            let step = self.rate(limit, view, now);
+            if !matches!(step, Step::Pass) {
+                return step;
+            }
+        }
         Step::Pass
+    }
+
+    fn rate(&mut self, limit: &'c rate::Limit, view: View<'_>, now: Time) -> Step<'c> {
+        if limit.rules.shared.is_some() {
+            return Step::Ask(limit);
+        }
+        let Some(wish) = limit.rules.wish(view.facts, view.peer) else { return Step::Pass };
+        let taken = view.buckets.take(limit, &wish, now);
+        self.answered(limit, &wish, rate::Said::Taken(taken))
+    }
+
+    /// What the shared store said to [`Step::Ask`]: the next step, unless it is [`Step::Pass`].
+    pub fn answered(&mut self, limit: &'c rate::Limit, wish: &rate::Wish, said: rate::Said) -> Step<'c> {
+        let rules = &*limit.rules;
+        self.marks.push(rate::Mark { index: limit.index, key: wish.key.hash(), cost: wish.cost, said });
+        let level = match said {
+            rate::Said::Taken(taken) => Some(taken.level),
+            rate::Said::Unknown => None,
+        };
+        if rules.answer.tell == rate::Tell::Numbers {
+            let lower = |level: &rate::Level| self.level.is_none_or(|told| level.remaining <= told.remaining);
+            self.level = level.filter(lower).or(self.level);
+        }
+        if !rules.refuses(said) {
+            return Step::Pass;
+        }
+        self.flags = self.flags.with(Flags::RATE_LIMITED);
+        Step::Answer(Answer::Exceeded(rules, level))
     }
 
     fn fault(&mut self, drawn: fault::Drawn, now: Time) -> Step<'c> {
@@ -186,6 +242,14 @@ mod tests {
         fn admit(&self, _: &Limit, matched: &[usize], now: Time) -> Taken {
             self.0.borrow_mut().admit(matched, now)
         }
+
+        fn take(&self, limit: &rate::Limit, wish: &rate::Wish, now: Time) -> rate::Taken {
+            let mut cell = rate::Cell::default();
+            if limit.index.0 == 1 {
+                wish.take(&mut cell, now);
+            }
+            wish.take(&mut cell, now)
+        }
     }
 
     const FACTS: Facts<'static> = Facts {
@@ -227,6 +291,8 @@ mod tests {
                 Step::Answer(Answer::Abort(status)) => steps.push(format!("{status:?}")),
                 Step::Answer(Answer::Limited(rules)) => steps.push(format!("{}", rules.status)),
                 Step::Answer(Answer::Preflight(..)) => steps.push("preflight".to_owned()),
+                Step::Answer(Answer::Exceeded(rules, _)) => steps.push(rules.id.to_string()),
+                Step::Ask(limit) => steps.push(format!("ask {}", limit.rules.id)),
             }
             if !steps.last().is_some_and(|step| step.starts_with("wait")) {
                 return (steps, passage.flags);
@@ -264,5 +330,25 @@ mod tests {
             marked.push(passage.over.is_some());
         }
         assert_eq!(marked, [false, true, true]);
+    }
+
+    fn rated(id: &str, index: u32) -> rate::Limit {
+        let mut rules = rate::Rules::new(id.into(), rate::Amount::bucket(1, Duration::from_secs(1), 1));
+        rules.answer.tell = rate::Tell::Numbers;
+        rate::Limit { rules: Arc::new(rules), index: rate::RateIndex(index) }
+    }
+
+    #[test]
+    fn limits_of_the_destination_come_last_and_leave_their_marks() {
+        let (empty, used) = (rated("route", 0), [rated("first", 0), rated("used", 1), rated("behind", 0)]);
+        let limit = limit();
+        let buckets = One(RefCell::new(Tokens::new(Arc::clone(&limit.rules), Time::ZERO)));
+        let chain = Chain { filters: vec![Filter::Rate(empty)] };
+        let view = View { facts: &FACTS, peer: Ipv4Addr::LOCALHOST.into(), buckets: &buckets };
+        let mut passage = Passage::new(&chain).then(&used);
+        let step = passage.next(view, &mut Rng::new(1), Time::ZERO);
+        assert!(matches!(step, Step::Answer(Answer::Exceeded(rules, Some(_))) if &*rules.id == "used"), "{step:?}");
+        assert_eq!((passage.marks.len(), passage.flags), (3, Flags::RATE_LIMITED));
+        assert_eq!(passage.level.map(|level| level.remaining), Some(0));
     }
 }

@@ -36,6 +36,7 @@ pub mod pace;
 pub mod path;
 pub mod place;
 pub mod plan;
+pub mod rate;
 pub mod refusal;
 pub mod retry;
 pub mod rng;

@@ -13,7 +13,7 @@ use crate::origin::Origins;
 use crate::place::Place;
 use crate::route::Table;
 use crate::trust::Trust;
-use crate::{balance, budget, connection, inflight, limit, outlier};
+use crate::{balance, budget, connection, inflight, limit, outlier, rate};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,8 @@ pub struct Plan {
     pub clusters: Vec<Arc<Upstream>>,
     /// Indexed by [`limit::LimitIndex`].
     pub limits: Vec<Arc<limit::Rules>>,
+    /// Indexed by [`rate::RateIndex`].
+    pub rates: Vec<Arc<rate::Rules>>,
 }
 
 /// A place in [`Plan::clusters`].

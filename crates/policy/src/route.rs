@@ -12,7 +12,7 @@ use crate::place::Place;
 use crate::plan::ClusterIndex;
 use crate::rng::Rng;
 use crate::share::Share;
-use crate::{fault, retry, timeout};
+use crate::{fault, rate, retry, timeout};
 use regex::bytes::Regex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -176,6 +176,8 @@ pub struct Destination {
     pub timeout: timeout::Rules,
     /// `None`: retries are switched off (`attempts: 0`).
     pub retry: Option<Arc<retry::Rules>>,
+    /// Behind the route's chain: limits of requests to this destination.
+    pub rates: Vec<rate::Limit>,
     pub origins: Origins,
 }
 

@@ -10,7 +10,7 @@
 
 use crate::http::inquiry::{parts, table};
 use crate::http::terms::wishes;
-use crate::mesh::Door;
+use crate::mesh::{Door, Live};
 use crate::record::{Asked, Record};
 use crate::worker::Worker;
 use parking_lot::Mutex;
@@ -23,12 +23,15 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use weir_policy::decision::{Decision, Filter, Kept, LONGEST_NAME, LONGEST_PATH, Listener, MOST_DESTINATIONS, text};
 use weir_policy::flag::Flags;
 use weir_policy::plan::{Compatibility, Upstream};
+use weir_policy::rate::{Judged, Mark};
 use weir_policy::route::{Action, Route, Target};
 
 /// Records that one worker keeps.
 const MOST: usize = 1024;
 /// Records that may wait for a tap.
 const WAITING: usize = 1024;
+/// Rate limits that a record has.
+const MOST_JUDGED: usize = 16;
 /// Taps at the same time.
 const MOST_TAPS: usize = 16;
 /// Of [`crate::Options::sample`].
@@ -176,6 +179,7 @@ fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, too
         wished: wished.unwrap_or_default(),
         compatibility: compatibility.unwrap_or(Compatibility::Weir),
         trail: std::mem::take(&mut record.trail),
+        judged: judged(record, live.as_deref()),
         started: worker.mesh.clock.unix_millis().saturating_sub(millis),
         duration: took,
         service_time: record.service_time,
@@ -187,6 +191,13 @@ fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, too
         sent: record.sent,
         kept,
     }
+}
+
+/// The marks of its limits, each with its rules: a request has the limits of one route and one destination.
+fn judged(record: &mut Record, live: Option<&Arc<Live>>) -> Vec<Judged> {
+    let marks = std::mem::take(&mut record.marks);
+    let of = |mark: Mark| Some(Judged { rules: Arc::clone(live?.plan.rates.get(mark.index.0 as usize)?), mark });
+    marks.into_iter().take(MOST_JUDGED).filter_map(of).collect()
 }
 
 fn clusters_of<'p>(

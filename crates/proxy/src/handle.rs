@@ -264,7 +264,8 @@ impl Handle {
     /// Every series, in the Prometheus text format.
     pub fn metrics(&self) -> String {
         self.mesh.registry.connections(self.connections());
-        self.mesh.registry.limits(self.mesh.limits.numbers());
+        self.mesh.registry.limits([self.mesh.limits.numbers(), self.mesh.rates.numbers()].concat());
+        self.mesh.registry.limit_keys(self.mesh.rates.keys());
         self.mesh.registry.lookups(self.mesh.resolver.lookups());
         let now = self.mesh.clock.now();
         let clusters: Vec<ClusterNumbers> = self.mesh.cells().iter().map(|cell| numbers(cell, now)).collect();

@@ -26,6 +26,7 @@ mod mesh;
 mod numbers;
 mod parting;
 mod pressure;
+mod rates;
 mod record;
 mod upstream;
 mod worker;

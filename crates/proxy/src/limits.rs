@@ -43,7 +43,7 @@ impl Limits {
             self.by_id.lock().iter().map(|(id, pot)| (Arc::clone(id), Arc::clone(pot))).collect();
         let number = |(id, pot): (Arc<str>, Arc<Pot>)| {
             let tokens = pot.lock();
-            LimitNumbers { id, allowed: tokens.allowed, limited: tokens.limited }
+            LimitNumbers { id, allowed: tokens.allowed, limited: tokens.limited, unknown: 0 }
         };
         let mut numbers: Vec<LimitNumbers> = pots.into_iter().map(number).collect();
         numbers.sort_by(|a, b| a.id.cmp(&b.id));

@@ -13,6 +13,7 @@ use crate::error::StartError;
 use crate::handle::Options;
 use crate::limits::{Limits, Pot};
 use crate::pressure::Pressure;
+use crate::rates::{Counts, Rates};
 use crate::upstream::resolve::{Fixed, Resolver};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -34,6 +35,8 @@ pub(crate) struct Live {
     tables: Vec<Arc<Table>>,
     /// By `LimitIndex`.
     pub(crate) limits: Vec<Arc<Pot>>,
+    /// By `RateIndex`.
+    pub(crate) rates: Vec<Arc<Counts>>,
     /// Of clusters whose endpoints have names: those of the documents.
     fixed: Vec<Fixed>,
 }
@@ -77,6 +80,7 @@ pub(crate) struct Mesh {
     /// Client connections of each worker, so that a crowded one can hand new ones on.
     pub(crate) crowd: Vec<AtomicU32>,
     pub(crate) limits: Limits,
+    pub(crate) rates: Rates,
     pub(crate) resolver: Resolver,
     /// The outbound listener.
     own: Option<SocketAddr>,
@@ -103,6 +107,7 @@ impl Mesh {
             replay: AtomicU64::new(0),
             crowd: (0..workers).map(|_| AtomicU32::new(0)).collect(),
             limits: Limits::default(),
+            rates: Rates::new(),
             resolver: Resolver::new(clock, options.name_servers.clone()),
             own: options.outbound,
             cells: Mutex::new(Cells::default()),
@@ -129,12 +134,14 @@ impl Mesh {
         });
         let tables = tables.collect();
         let limits = self.limits.prepare(&plan.limits, &self.clock);
-        Ok(Live { plan, cells, tables, limits, fixed })
+        let rates = self.rates.prepare(&plan.rates);
+        Ok(Live { plan, cells, tables, limits, rates, fixed })
     }
 
     /// Puts a prepared plan's rules in force, and forgets clusters that it does not have.
     pub(crate) fn adopt(&self, live: &Live) {
         self.limits.adopt(&live.plan.limits, &live.limits, &self.clock);
+        self.rates.adopt(&live.plan.rates, &live.rates);
         self.resolver.adopt(&live.plan, &live.cells, &live.fixed, || self.renew(live));
     }
 

@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use weir_observe::{Line, Protocol, Sample, SeriesKey};
 use weir_policy::flag::Flags;
+use weir_policy::rate;
 use weir_policy::refusal::Refusal;
 use weir_policy::route::Route;
 use weir_policy::time::Time;
@@ -39,6 +40,8 @@ pub(crate) struct Record {
     /// Which destination of the route the weights chose.
     pub(crate) chosen: Option<usize>,
     pub(crate) trail: Trail,
+    /// What rate limits said.
+    pub(crate) marks: Vec<rate::Mark>,
     pub(crate) peer: SocketAddr,
     /// `grpc-status`, of the head or of the trailers.
     pub(crate) grpc: Option<u16>,
@@ -70,6 +73,7 @@ impl Record {
             door,
             chosen: None,
             trail: Trail::default(),
+            marks: Vec::new(),
             grpc: None,
             peer,
         }

@@ -19,6 +19,7 @@ pub(super) fn shown(all: &Json) -> String {
         let status = all["refusal"]["status"].as_u64().map(|status| format!(" {status}")).unwrap_or_default();
         line(&mut out, &format!("  {:<10} {RED}refused:{status} {why}{PLAIN}", "answer"));
     }
+    limits(&mut out, all);
     tries(&mut out, all);
     let several = all["destinations"].as_array().map_or(0, Vec::len) > 1;
     let mut first: Option<&Json> = None;
@@ -95,6 +96,23 @@ fn rules(out: &mut String, all: &Json) {
     for (index, [name, place, verdict]) in rows.iter().enumerate() {
         let label = if index == 0 { "rules" } else { "" };
         line(out, &format!("  {label:<10} {name:<first$}  {DIM}{place:<second$}{PLAIN}  {verdict}"));
+    }
+}
+
+/// What the rate limits of a request said.
+fn limits(out: &mut String, all: &Json) {
+    for row in array(&all["limits"]) {
+        let mut words = format!("  {:<10} {} {}", "limit", text(&row["limit"]), text(&row["said"]));
+        if let Some(remaining) = row["remaining"].as_u64() {
+            let _ = write!(words, ", {remaining} of {} left", row["most"]);
+        }
+        if row["reset"].as_f64() > Some(0.0) {
+            let _ = write!(words, ", more in {} ms", row["reset"]);
+        }
+        if text(&row["mode"]) == "shadow" {
+            words.push_str(", shadow");
+        }
+        line(out, &format!("{words}  {DIM}key {}, cost {}{PLAIN}", text(&row["key"]), row["cost"]));
     }
 }
 

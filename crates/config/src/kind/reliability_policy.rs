@@ -1,5 +1,6 @@
 //! `ReliabilityPolicy`: what services and routes have beyond Istio's settings. Ours.
 
+use super::target::{Target, TargetKind, target};
 use crate::decode::{At, Object};
 use crate::problem::Code;
 
@@ -9,23 +10,6 @@ pub struct ReliabilityPolicy {
     pub targets: Vec<Target>,
     /// `faultScope`; `None` = not written.
     pub fault_scope: Option<At<FaultScope>>,
-}
-
-/// `targetRefs[]` of a kind that it can be for.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// The policy's own, where none is written.
-    pub namespace: String,
-    pub name: At<String>,
-    pub kind: TargetKind,
-}
-
-#[derive(Clone, Debug)]
-pub enum TargetKind {
-    /// A service, or what of it has this port and subset.
-    Service { port: Option<u16>, subset: Option<String> },
-    /// `VIRTUALSERVICE/ROUTE`.
-    Route,
 }
 
 /// Where the faults of a rule are felt.
@@ -52,7 +36,8 @@ const LATER: &[&str] = &[
 
 /// Reads `ReliabilityPolicy.spec`.
 pub fn reliability_policy(spec: &Object<'_>, namespace: &str) -> ReliabilityPolicy {
-    let targets = spec.objects("targetRefs").filter_map(|written| target(&written, namespace)).collect();
+    let targets = spec.objects("targetRefs").filter_map(|written| of_a_kind_that_is_enforced(&written, namespace));
+    let targets = targets.collect();
     let words = [("istio", FaultScope::Istio), ("upstream", FaultScope::Upstream)];
     let fault_scope = spec.word("faultScope", &words);
     let fault_scope = fault_scope.map(|scope| At { place: spec.place_of("faultScope"), ..scope });
@@ -60,21 +45,14 @@ pub fn reliability_policy(spec: &Object<'_>, namespace: &str) -> ReliabilityPoli
     ReliabilityPolicy { targets, fault_scope }
 }
 
-fn target(written: &Object<'_>, namespace: &str) -> Option<Target> {
-    let port = written.number("port", 1, i64::from(u16::MAX)).map(|port| port.value as u16);
-    let subset = written.text("subset").map(|subset| subset.value);
-    let own = written.text("namespace").map(|namespace| namespace.value);
-    let (name, kind) = (written.text("name"), written.text("kind")?.value);
-    let kind = match kind.as_str() {
-        "Service" => TargetKind::Service { port, subset },
-        "Route" => TargetKind::Route,
-        "Gateway" | "Workload" => {
-            let words = format!("a ReliabilityPolicy for a {kind} is accepted and not enforced yet");
-            written.sink.add(written.problem(Code::NotEnforced, "kind", words));
-            return None;
-        }
-        // The schema says so.
-        _ => return None,
+fn of_a_kind_that_is_enforced(written: &Object<'_>, namespace: &str) -> Option<Target> {
+    let found = target(written, namespace)?;
+    let kind = match found.kind {
+        TargetKind::Service { .. } | TargetKind::Route => return Some(found),
+        TargetKind::Gateway => "Gateway",
+        TargetKind::Workload => "Workload",
     };
-    Some(Target { namespace: own.unwrap_or_else(|| namespace.to_owned()), name: name?, kind })
+    let words = format!("a ReliabilityPolicy for a {kind} is accepted and not enforced yet");
+    written.sink.add(written.problem(Code::NotEnforced, "kind", words));
+    None
 }

@@ -8,7 +8,8 @@
 use super::clusters::Clusters;
 use crate::decode::At;
 use crate::graph::Graph;
-use crate::kind::reliability_policy::{FaultScope, ReliabilityPolicy, Target, TargetKind};
+use crate::kind::reliability_policy::{FaultScope, ReliabilityPolicy};
+use crate::kind::target::{Target, TargetKind};
 use crate::kind::virtual_service::{HttpRule, VirtualService, Weighted};
 use crate::problem::{Code, Problem};
 use std::collections::HashMap;
@@ -44,6 +45,7 @@ impl Scopes {
             for target in &policy.targets {
                 match &target.kind {
                     TargetKind::Route => scopes.add_route(target, scope, services, problems),
+                    TargetKind::Gateway | TargetKind::Workload => {}
                     TargetKind::Service { port, subset } => {
                         let part = Part { port: *port, subset: subset.clone(), scope: scope.clone() };
                         scopes.add_service(target, part, clusters, problems);

@@ -21,6 +21,7 @@ pub mod memory;
 pub mod merge;
 pub mod origins;
 pub mod outlier;
+pub mod rate;
 pub mod retry;
 pub mod route;
 pub mod scope;
@@ -113,10 +114,13 @@ fn lower(
     }
     let Finished { clusters, kept } = clusters.finish();
     now.clusters = kept;
+    let graph = Arc::clone(&ground.graph);
     now.keep(ground);
     *memory = now;
     let mut plan = Plan { settings, outbound, gateways, clusters, ..Plan::default() };
     envoy_filter::apply(&mut plan, &words.filters, bundle, problems);
+    let known = rate::Known { graph: &graph, services: &virtual_services, gateways: &words.gateways };
+    rate::apply(&mut plan, &words.rates, &known, Vec::new(), problems);
     plan
 }
 

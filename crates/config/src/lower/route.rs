@@ -160,6 +160,7 @@ fn destination(
         authority: host_of(&written.headers.request).map(Into::into),
         timeout: timeout::lower(rule.timeout.as_ref(), per_try.as_ref(), problems),
         retry: retry.map(Arc::new),
+        rates: Vec::new(),
         origins,
     }
 }

@@ -192,6 +192,7 @@ fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Entry> {
             authority: None,
             timeout: timeout::Rules { whole: None, per_try },
             retry: clusters.default_retry(Some(index)).map(Arc::new),
+            rates: Vec::new(),
             origins: origins::of_retries(&clusters.retry_origins(None, Some(index))),
         };
         let forward = Forward {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use weir_policy::decision::Decision;
 use weir_policy::effective::{self, Worst};
 use weir_policy::outcome::{ConnectFailure, Connected, Reached, Result};
+use weir_policy::rate::{Judged, Mode, Said, Verdict};
 use weir_policy::retry::No;
 use weir_policy::route::Action;
 use weir_policy::time::Time;
@@ -20,6 +21,7 @@ pub fn recorded(decision: &Decision) -> Json {
     out["destinations"] = destinations(decision);
     out["chosen"] = json!(decision.chosen);
     out["tries"] = tries(decision);
+    out["limits"] = decision.judged.iter().map(limit).collect();
     out["leftOut"] = json!(decision.trail.left_out());
     out
 }
@@ -77,6 +79,26 @@ fn destinations(decision: &Decision) -> Json {
 fn tries(decision: &Decision) -> Json {
     let first = decision.trail.tries().next().map(|one| one.began).unwrap_or_default();
     decision.trail.tries().map(|one| try_(one, first)).collect()
+}
+
+/// What a rate limit said.
+fn limit(judged: &Judged) -> Json {
+    let Judged { rules, mark } = judged;
+    let mut out = json!({
+        "limit": &*rules.id, "key": format!("{:016x}", mark.key), "cost": mark.cost,
+        "mode": if rules.mode == Mode::Shadow { "shadow" } else { "enforce" },
+        "said": match mark.said {
+            Said::Taken(taken) if taken.verdict == Verdict::Allowed => "allowed",
+            Said::Taken(_) => "limited",
+            Said::Unknown => "unknown",
+        },
+    });
+    if let Said::Taken(taken) = mark.said {
+        out["most"] = json!(taken.level.limit);
+        out["remaining"] = json!(taken.level.remaining);
+        out["reset"] = json!(millis(taken.level.reset));
+    }
+    out
 }
 
 fn try_(one: &Try, first: Time) -> Json {

@@ -149,6 +149,7 @@ fn redirects_keep_what_they_do_not_set() {
 #[test]
 fn destinations_are_chosen_by_weight() {
     let destination = |weight| Destination {
+        rates: Vec::new(),
         target: Target::Unknown("x".into()),
         weight,
         headers: HeaderEdits::default(),

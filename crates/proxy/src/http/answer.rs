@@ -17,10 +17,11 @@ use weir_observe::Limit;
 use weir_policy::fault::Status;
 use weir_policy::filter::Answer as Given;
 use weir_policy::flag::Flags;
+use weir_policy::rate;
 use weir_policy::refusal::Refusal;
 use weir_policy::route::{self, HeaderEdits};
 use weir_policy::wish::Late;
-use weir_wire::Framing;
+use weir_wire::{Framing, write};
 
 /// A refusal and what the connection's state makes of it.
 pub(crate) struct Refused {
@@ -182,9 +183,18 @@ pub(crate) async fn answer_filter(
             headers::add(&mut way.extra, &[&rules.response]);
             (Refusal::RateLimited, rules.status, rules.grpc_status)
         }
+        Given::Exceeded(rules, level) => {
+            exceeded(rules, level, &mut way.extra);
+            (Refusal::RateLimited, rules.answer.status, rules.answer.grpc_status)
+        }
     };
     let mut words = Vec::with_capacity(24);
-    reply::words(why, 0, &mut words);
+    match given {
+        Given::Exceeded(rules, _) if !rules.answer.body.is_empty() => {
+            words.extend_from_slice(rules.answer.body.as_bytes());
+        }
+        _ => reply::words(why, 0, &mut words),
+    }
     inquiry.record.reason = Some(why);
     inquiry.record.details = reply::details(why);
     let reply = Reply {
@@ -195,6 +205,18 @@ pub(crate) async fn answer_filter(
         ..Reply::default()
     };
     answer(inquiry, client, way, reply).await
+}
+
+/// The fields of an answer to a request beyond a limit.
+fn exceeded(rules: &rate::Rules, level: Option<rate::Level>, out: &mut Vec<u8>) {
+    // What could not be counted may be asked again in a moment.
+    let seconds = level.map_or(1, |level| level.retry_after());
+    if rules.answer.retry_after == rate::RetryAfter::Auto {
+        write::number_field(out, b"retry-after", seconds);
+    }
+    for (name, value) in &rules.answer.fields {
+        write::field(out, name.as_bytes(), value.as_bytes());
+    }
 }
 
 /// Sends an answer that the configuration asks for, with the fields in `way.extra`.
@@ -257,7 +279,7 @@ async fn refuse_protocol(
     record.status = status;
     record.flags = Flags::CLIENT_PROTOCOL;
     record.details = "low_version";
-    let body = weir_wire::write::reason(status).as_bytes();
+    let body = write::reason(status).as_bytes();
     record.sent = body.len() as u64;
     way.down.clear();
     let reply = Reply { status, body, reason: "bad_request", ..Reply::default() };

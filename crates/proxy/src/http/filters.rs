@@ -10,6 +10,7 @@ use super::inquiry::Inquiry;
 use crate::buffer::Buf;
 use crate::http::serve::Client;
 use crate::mesh::Live;
+use crate::rates::Rates;
 use crate::worker::Worker;
 use parking_lot::Mutex;
 use std::cell::RefCell;
@@ -20,6 +21,7 @@ use weir_policy::cors;
 use weir_policy::filter::{Answer, Buckets, Passage, Step, Told, View};
 use weir_policy::flag::Flags;
 use weir_policy::limit::{Limit, Numbers, Scope, Taken, Tokens};
+use weir_policy::rate;
 use weir_policy::time::Time;
 use weir_wire::{RequestHead, write};
 
@@ -39,6 +41,7 @@ pub(crate) enum Passed<'c> {
 
 struct Reach<'a> {
     live: &'a Live,
+    cells: &'a Rates,
     own: &'a Own,
 }
 
@@ -55,6 +58,12 @@ impl Buckets for Reach<'_> {
                 taken
             }
         }
+    }
+
+    fn take(&self, limit: &rate::Limit, wish: &rate::Wish, now: Time) -> rate::Taken {
+        let taken = self.cells.take(limit, wish, now);
+        self.live.rates[limit.index.0 as usize].add(rate::Said::Taken(taken));
+        taken
     }
 }
 
@@ -87,17 +96,23 @@ pub(crate) async fn pass<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, res
     let worker = inquiry.worker;
     loop {
         let step = {
-            let buckets = Reach { live: inquiry.live, own: &client.own };
+            let buckets = Reach { live: inquiry.live, cells: &worker.mesh.rates, own: &client.own };
             let view = View { facts: &inquiry.facts, peer: client.peer.ip(), buckets: &buckets };
             inquiry.passage.next(view, &mut worker.rng.borrow_mut(), worker.now())
         };
         inquiry.record.flags = inquiry.passage.flags;
         match step {
-            Step::Pass => return Passed::On,
+            Step::Pass => {
+                inquiry.record.marks = std::mem::take(&mut inquiry.passage.marks);
+                return Passed::On;
+            }
             Step::Answer(answer) => {
                 note(inquiry, "abort", Flags::FAULT_INJECTED);
+                inquiry.record.marks = std::mem::take(&mut inquiry.passage.marks);
                 return Passed::Answer(answer);
             }
+            // No plan has a shared limit yet.
+            Step::Ask(_) => {}
             Step::Wait(until) => {
                 note(inquiry, "delay", Flags::DELAY_INJECTED);
                 if pause(worker, client, rest, until).await == Pause::Gone {
@@ -139,12 +154,22 @@ pub(crate) fn tell(passage: &Passage<'_>, live: &Live, own: &Own, asked: Origin<
     if let (Some(rules), Some(origin)) = (passage.cors, asked.value()) {
         rules.answer_fields(origin).for_each(|field| write::field(out, field.name.as_bytes(), field.value));
     }
+    if let Some(level) = passage.level {
+        tell_level(level, out);
+    }
     for told in &passage.told {
         let Some(Numbers { limit, remaining, reset }) = numbers(told, live, own, now) else { continue };
         write::number_field(out, b"x-ratelimit-limit", u64::from(limit));
         write::number_field(out, b"x-ratelimit-remaining", u64::from(remaining));
         write::number_field(out, b"x-ratelimit-reset", reset);
     }
+}
+
+/// `x-ratelimit-*` of the lowest level of a request's rate limits.
+fn tell_level(level: rate::Level, out: &mut Vec<u8>) {
+    write::number_field(out, b"x-ratelimit-limit", u64::from(level.limit));
+    write::number_field(out, b"x-ratelimit-remaining", u64::from(level.remaining));
+    write::number_field(out, b"x-ratelimit-reset", level.reset_seconds());
 }
 
 fn numbers(told: &Told<'_>, live: &Live, own: &Own, now: Time) -> Option<Numbers> {

@@ -122,7 +122,8 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
         }
         _ => [entry.map(|entry| &entry.then.headers), None],
     };
-    inquiry.passage = Passage::new(entry.map_or(&table.chain, |entry| &entry.then.chain));
+    let rates = destination.map(|destination| destination.rates.as_slice()).unwrap_or_default();
+    inquiry.passage = Passage::new(entry.map_or(&table.chain, |entry| &entry.then.chain)).then(rates);
     match filters::pass(&mut inquiry, client, rest).await {
         Passed::On => {}
         Passed::Answer(given) => {
