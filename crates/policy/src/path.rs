@@ -1,6 +1,7 @@
 //! One normal form of a path, for matching, authorization and forwarding alike.
 //!
-//! As Envoy's `normalize_path`: dot segments are resolved, escaped unreserved characters decoded, `\` becomes `/`.
+//! As Envoy's `normalize_path`: dot segments are resolved, escaped unreserved characters decoded, `\` becomes `/`, what
+//! RFC 3986 has no place for is escaped.
 //! Repeated slashes and `%2F` stay as they are. Does not: touch the query.
 
 /// A path that has no normal form.
@@ -23,7 +24,7 @@ pub fn normalise<'a>(path: &'a [u8], out: &'a mut Vec<u8>) -> Result<&'a [u8], U
 
 /// Nothing that decoding or resolving could change. Says no too often rather than too seldom.
 fn is_normal(path: &[u8]) -> bool {
-    let odd = path.iter().fold(false, |odd, byte| odd | (*byte == b'%') | (*byte == b'\\'));
+    let odd = path.iter().fold(false, |odd, byte| odd | (*byte == b'%') | (*byte == b'\\') | is_no_path(*byte));
     !odd && !path.windows(2).any(|pair| pair == b"/.")
 }
 
@@ -47,6 +48,11 @@ fn decode(path: &[u8], out: &mut Vec<u8>) -> Result<(), Unnormal> {
                 out.push(b'/');
                 at += 1;
             }
+            byte if is_no_path(byte) => {
+                let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
+                out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
+                at += 1;
+            }
             byte => {
                 out.push(byte);
                 at += 1;
@@ -54,6 +60,17 @@ fn decode(path: &[u8], out: &mut Vec<u8>) -> Result<(), Unnormal> {
         }
     }
     Ok(())
+}
+
+/// Has it no place in a path (RFC 3986 section 3.3)? Brackets are left, as browsers and Envoy leave them.
+const fn is_no_path(byte: u8) -> bool {
+    ((byte >= b'{') & (byte != b'~'))
+        | (byte <= b' ')
+        | (byte == b'"')
+        | (byte == b'<')
+        | (byte == b'>')
+        | (byte == b'^')
+        | (byte == b'`')
 }
 
 fn hex(byte: &u8) -> Option<u8> {
@@ -104,6 +121,8 @@ mod tests {
             ("/./x", "/x"),
             ("//x//y", "//x//y"),
             ("/x%2Fy", "/x%2Fy"),
+            ("/a|b^c{d}\"<`é>", "/a%7Cb%5Ec%7Bd%7D%22%3C%60%C3%A9%3E"),
+            ("/a[b]~'%7c", "/a[b]~'%7c"),
             ("/%73ecret", "/secret"),
             ("/a/%2e%2e/secret", "/secret"),
             ("/a\\b", "/a/b"),

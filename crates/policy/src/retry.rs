@@ -262,7 +262,8 @@ impl Rules {
             Result::RefusedStream if self.on.has(Conditions::REFUSED_STREAM) => true,
             Result::Closed | Result::Reset | Result::RefusedStream | Result::Protocol | Result::PerTryTimeout => {
                 let any = Conditions::FIVE_XX.with(Conditions::GATEWAY_ERROR).with(Conditions::RESET);
-                let unsent = outcome.reached == Reached::Nothing;
+                // A stream that was refused was sent: `refused-stream` is for those.
+                let unsent = outcome.reached == Reached::Nothing && outcome.result != Result::RefusedStream;
                 self.on.has(any) || (unsent && self.on.has(Conditions::RESET_BEFORE_REQUEST))
             }
             Result::Overflow

@@ -46,10 +46,18 @@ impl Hops {
             | Name::TransferEncoding
             | Name::Upgrade
             | Name::Http2Settings => true,
-            Name::Te => !field.value.of(buf).eq_ignore_ascii_case(b"trailers"),
+            Name::Te => field.value.of(buf) != b"trailers",
             id if self.all => may_be_dropped(id),
             _ => !self.listed.is_empty() && self.lists(field.name.of(buf)),
         }
+    }
+
+    /// Is this a `te` that ends here but for the `trailers` among others?
+    pub fn leaves_trailers(field: &Field, buf: &[u8]) -> bool {
+        let value = field.value.of(buf);
+        field.id == Name::Te
+            && value != b"trailers"
+            && value.split(|byte| *byte == b',').any(|coding| coding.trim_ascii() == b"trailers")
     }
 
     fn lists(&self, name: &[u8]) -> bool {

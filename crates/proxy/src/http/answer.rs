@@ -140,7 +140,10 @@ pub(crate) async fn answer_redirect(
     let mut location = std::mem::take(&mut way.kept);
     location.clear();
     route::location(redirect, &inquiry.facts, &mut location);
-    let reply = Reply { status: redirect.status, location: Some(&location), ..Reply::default() };
+    let is_grpc = Protocol::of(inquiry.request, inquiry.buf) == Protocol::Grpc;
+    let grpc = is_grpc.then(|| weir_policy::grpc::of_http(redirect.status));
+    let status = if is_grpc { 200 } else { redirect.status };
+    let reply = Reply { status, grpc, location: Some(&location), ..Reply::default() };
     way.extra.clear();
     let next = answer(inquiry, client, way, reply).await;
     way.kept = location;

@@ -25,6 +25,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use weir_policy::outcome::{Interim, Reached, Result as Ended};
 use weir_policy::pace::Pace;
+use weir_policy::plan::Compatibility;
 use weir_policy::time::Time;
 use weir_policy::timeout::{Limits, Which};
 use weir_wire::{Parsed, RequestKind};
@@ -254,14 +255,20 @@ impl Exchange<'_> {
         Ended::Closed
     }
 
-    /// Passes a 1xx on.
+    /// Passes a 1xx on; as Istio, the first one only.
     fn pass_interim(&mut self, cx: &mut Context<'_>) {
         let response = &self.way.response;
-        super::headers::interim(&mut self.way.down, response, self.way.answer.unread());
+        let first = self.interim == Interim::None;
+        if first || self.worker.live().plan.settings.compatibility == Compatibility::Weir {
+            super::headers::interim(&mut self.way.down, response, self.way.answer.unread());
+        }
         self.interim = Interim::Passed;
         let consumed = response.len;
         self.way.answer.consume(consumed);
         self.way.response.restart();
+        if self.way.down.is_empty() {
+            return;
+        }
         if let Line::Http2(stream) = &mut self.client.line {
             stream.interim(&self.way.down);
             return self.way.down.clear();

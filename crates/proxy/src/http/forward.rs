@@ -107,7 +107,7 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     let Some(table) = table(&live, client.door) else {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     };
-    if matches!(form, Form::Authority(_)) {
+    if matches!(form, Form::Authority(_) | Form::Asterisk) {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     }
     let found = table.find(&inquiry.facts);
@@ -252,6 +252,7 @@ async fn send(
         original_path: shape.original_path,
         request_id,
         protocol,
+        speaks,
         door: client.door,
         peer: client.peer,
         edits: [&first.request, &second.request, passage.over.unwrap_or(&NO_EDITS)],

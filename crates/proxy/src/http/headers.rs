@@ -13,7 +13,7 @@ use weir_policy::cors;
 use weir_policy::grpc;
 use weir_policy::plan::Compatibility;
 use weir_policy::route::{Action, Edits, HeaderEdits};
-use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, write};
+use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, Version, write};
 
 /// Everything a request's head upstream is made of.
 #[derive(Clone, Copy)]
@@ -29,6 +29,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) original_path: Option<&'a [u8]>,
     pub(crate) request_id: &'a [u8],
     pub(crate) protocol: Protocol,
+    /// What the upstream is spoken to in.
+    pub(crate) speaks: Version,
     pub(crate) door: Door,
     pub(crate) peer: SocketAddr,
     /// Of the rule, of the destination, and of a limit that was exceeded and not enforced.
@@ -47,13 +49,22 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     up.extend_from_slice(b" HTTP/1.1\r\n");
     write::field(up, b"host", ask.authority);
     let plain = ask.edits.iter().all(|edits| edits.is_empty());
+    let mut leaves_trailers = false;
     write::fields(up, ask.buf, &ask.request.fields, |field| {
+        leaves_trailers |= Hops::leaves_trailers(field, ask.buf);
         request_field_stays(field, ask)
             && !(field.id == Name::GrpcTimeout && ask.protocol == Protocol::Grpc && expected.is_some())
             && (plain || edits_leave(&ask.edits, field.name.of(ask.buf)))
     });
-    if ask.request.framing == Framing::Chunked {
-        up.extend_from_slice(b"transfer-encoding: chunked\r\n");
+    if leaves_trailers {
+        up.extend_from_slice(b"te: trailers\r\n");
+    }
+    match ask.request.framing {
+        Framing::Chunked => up.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::None if ask.speaks != Version::Http2 && anticipates_content(ask.request.method.of(ask.buf)) => {
+            up.extend_from_slice(b"content-length: 0\r\n");
+        }
+        _ => {}
     }
     let ours = |name: &[u8]| plain || edits_leave(&ask.edits, name);
     forwarded(up, ask, &ours);
@@ -78,6 +89,11 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     }
     add(up, &ask.edits);
     up.extend_from_slice(b"\r\n");
+}
+
+/// May servers wait for a body of such a request (RFC 9110 section 8.6)? HTTP/2 says that none comes by END_STREAM.
+fn anticipates_content(method: &[u8]) -> bool {
+    !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT")
 }
 
 fn request_field_stays(field: &Field, ask: &Ask<'_>) -> bool {

@@ -73,6 +73,7 @@ impl Fault {
         }
         let ended = match why {
             _ if why.is_io() => Ended::Closed,
+            _ if why.reason() == Some(Reason::PROTOCOL_ERROR) => Ended::Protocol,
             _ if why.is_remote() => Ended::Reset,
             // We found that what it sends is not HTTP/2.
             _ => Ended::Protocol,
@@ -120,8 +121,10 @@ impl Ride {
                 self.send = (!end).then_some(send);
                 Poll::Ready(Ok(length))
             }
-            // It was not put into a frame: another connection may carry it.
-            Err(_) => self.fail(Fault::UNSENT),
+            // The connection is over, and nothing was put into a frame: another may carry it.
+            Err(why) if why.is_io() || why.is_go_away() || why.is_reset() => self.fail(Fault::UNSENT),
+            // Of no form that HTTP/2 has, on any connection.
+            Err(_) => self.fail(Fault { ended: Ended::Protocol, reached: Some(Reached::Nothing) }),
         }
     }
 

@@ -97,7 +97,8 @@ impl Shared {
         if (self.waiting.borrow().len() as u64) < u64::from(self.opening.get()) * streams {
             return inflight.wait(&inflight::Rules { connections: 0, ..*ceiling }, Held::Some);
         }
-        inflight.wait(ceiling, if self.open.get() == 0 { Held::None } else { Held::Some })
+        let none = self.open.get() == 0 && self.opening.get() == 0;
+        inflight.wait(ceiling, if none { Held::None } else { Held::Some })
     }
 
     /// Nobody gets the connection that could not be opened.

@@ -141,7 +141,7 @@ fn is_of_http1(name: &[u8], value: &[u8]) -> bool {
         | Name::Upgrade
         | Name::Http2Settings
         | Name::Host => true,
-        Name::Te => !value.eq_ignore_ascii_case(b"trailers"),
+        Name::Te => value != b"trailers",
         _ => false,
     }
 }
