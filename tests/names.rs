@@ -199,6 +199,69 @@ fn a_destination_on_demand_is_where_the_request_says() {
     }
 }
 
+/// `outboundTrafficPolicy` of the Mesh and of a Sidecar, as far as each is written.
+fn policies(mesh: Option<&str>, sidecar: Option<&str>) -> String {
+    let mesh = mesh.map(|policy| {
+        format!("---\napiVersion: weir.dev/v1alpha1\nkind: Mesh\nmetadata: {{ name: mesh }}\nspec: {{ outboundTrafficPolicy: {policy} }}\n")
+    });
+    let sidecar = sidecar.map(|policy| {
+        format!("---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{ name: own }}\nspec: {{ outboundTrafficPolicy: {policy} }}\n")
+    });
+    mesh.unwrap_or_default() + &sidecar.unwrap_or_default()
+}
+
+#[test]
+fn hosts_that_nobody_declared_pass_or_are_refused_by_policy() {
+    let zone: Zone = Arc::default();
+    zone.lock().expect("fine").insert("else.test".into(), Some(vec![loopback(3)]));
+    let server = name_server(Arc::clone(&zone)).to_string();
+    let port = backends(&[loopback(2), loopback(3)]);
+    let (any, only) = ("{ mode: ALLOW_ANY }", "{ mode: REGISTRY_ONLY }");
+    let rows = [(None, None, 502), (Some(any), None, 200), (Some(any), Some(only), 502), (Some(only), Some(any), 200)];
+    for (mesh_says, sidecar_says, status) in rows {
+        let documents = mesh("DNS", port) + &policies(mesh_says, sidecar_says);
+        let weir = Weir::start(&documents, &["--name-server", &server]);
+        let mut client = Client::open(weir.outbound);
+        for host in [format!("127.0.0.2:{port}"), format!("else.test:{port}")] {
+            let reply = client.get(&host, "/").expect("an answer");
+            assert_eq!(reply.status, status, "{host} with {mesh_says:?}, {sidecar_says:?}");
+        }
+        let name = if status == 200 { "PassthroughCluster" } else { "BlackHoleCluster" };
+        let code = format!("response_code=\"{status}\"");
+        eventually("both are counted", || {
+            let metrics = weir.admin("GET", "/metrics").text();
+            let ours = |line: &&str| line.starts_with("istio_requests_total") && line.contains(name);
+            metrics.lines().find(ours).is_some_and(|line| line.contains(&code) && line.ends_with(" 2"))
+        });
+        if status == 200 {
+            assert_eq!(client.get("127.0.0.2:1", "/").map(|reply| reply.status), Some(503), "nobody listens");
+            assert_eq!(client.get("nobody.test", "/").map(|reply| reply.status), Some(503), "no such name");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_names_weir_itself_is_not_sent_in_a_circle() {
+    let weir = Weir::start(&(mesh("DNS", 1) + &policies(Some("{ mode: ALLOW_ANY }"), None)), &[]);
+    let mut client = Client::open(weir.outbound);
+    for own in [weir.outbound, weir.admin] {
+        let reply = client.get(&own.to_string(), "/ready").expect("an answer");
+        assert_eq!((reply.status, reply.header("x-weir-reason")), (503, Some("no_healthy_endpoint")), "{own}");
+    }
+}
+
+#[test]
+fn unknown_hosts_go_through_the_egress_proxy() {
+    let zone: Zone = Arc::default();
+    zone.lock().expect("fine").insert("app.test".into(), Some(vec![loopback(2)]));
+    let server = name_server(Arc::clone(&zone)).to_string();
+    let port = backends(&[loopback(2)]);
+    let policy = "{ mode: ALLOW_ANY, egressProxy: { host: app.test, port: { number: 80 } } }";
+    let weir = Weir::start(&(mesh("DNS", port) + &policies(None, Some(policy))), &["--name-server", &server]);
+    let reply = Client::open(weir.outbound).get("anything.example", "/").expect("an answer");
+    assert_eq!((reply.status, reply.text()), (200, "127.0.0.2".to_owned()));
+}
+
 #[test]
 fn a_balancer_that_passes_through_goes_to_the_address_that_is_named() {
     let port = backends(&[loopback(2), loopback(3)]);

@@ -175,6 +175,9 @@ fn start_admin(
         Some(socket) => socket,
         None => admin::bind(address).map_err(anyhow::Error::msg)?,
     };
+    if let Ok(real) = listener.local_addr() {
+        plane.0.own(real);
+    }
     let upgrade = Arc::new(move || {
         let (answer, answered) = channel();
         events.send(Event::Upgrade(Some(answer))).map_err(|_| "this process is ending".to_owned())?;

@@ -17,6 +17,8 @@ pub enum Source {
     Destination,
     /// The `Mesh`.
     Mesh,
+    /// The Sidecar of this workload.
+    Sidecar,
     /// An EnvoyFilter.
     Filter,
     /// A ReliabilityPolicy.
@@ -32,6 +34,7 @@ impl Source {
             Self::Route => "route",
             Self::Destination => "destination",
             Self::Mesh => "mesh",
+            Self::Sidecar => "sidecar",
             Self::Filter => "filter",
             Self::Policy => "policy",
             Self::CommandLine => "command-line",
@@ -50,7 +53,7 @@ pub enum Origin<'p> {
 }
 
 impl Origin<'_> {
-    /// `route`, `destination`, `mesh`, `filter`, `policy`, `command-line`, `request` or `built-in`.
+    /// `route`, `destination`, `mesh`, `sidecar`, `filter`, `policy`, `command-line`, `request` or `built-in`.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::BuiltIn => "built-in",

@@ -98,6 +98,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
     if let Some(bound) = &outbound {
         opened.push((Door::Outbound, bound.shares(workers)?));
     }
+    mesh.own.listen(addresses(&outbound, &gateways));
     let live = Arc::new(mesh.prepare(plan)?);
     mesh.adopt(&live);
     let mut handle = Handle {
@@ -117,6 +118,10 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
 
 /// The sockets of one listener, by worker.
 type Shares = Vec<Vec<TcpListener>>;
+
+fn addresses(outbound: &Option<Bound>, gateways: &HashMap<u16, Bound>) -> Vec<SocketAddr> {
+    outbound.iter().chain(gateways.values()).map(|bound| bound.address).collect()
+}
 
 fn bind_gateway(gateway: &Gateway, workers: usize, handed: &mut Handed) -> Result<Bound, StartError> {
     let address = SocketAddr::new(gateway.bind, gateway.port);
@@ -213,6 +218,7 @@ impl Handle {
         self.tell_all(&live, opened, &doors)?;
         state.gateways.retain(|port, _| !closed.contains(port));
         state.gateways.extend(fresh);
+        self.mesh.own.listen(addresses(&state.outbound, &state.gateways));
         let old = std::mem::replace(&mut state.live, live);
         state.retired.push(old);
         // Those that no request runs under any more are dropped here, on the caller's thread.
@@ -249,6 +255,11 @@ impl Handle {
     /// Where the Gateway listeners really are.
     pub fn gateways(&self) -> Vec<SocketAddr> {
         self.state.lock().gateways.values().map(|bound| bound.address).collect()
+    }
+
+    /// Another address of this process: no request is sent there because it names it.
+    pub fn own(&self, address: SocketAddr) {
+        self.mesh.own.add(address);
     }
 
     /// Does it accept requests?

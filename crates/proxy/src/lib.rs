@@ -24,6 +24,7 @@ mod listen;
 mod log;
 mod mesh;
 mod numbers;
+mod own;
 mod parting;
 mod pressure;
 mod rates;

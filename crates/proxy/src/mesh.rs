@@ -12,6 +12,7 @@ use crate::decisions::Taps;
 use crate::error::StartError;
 use crate::handle::Options;
 use crate::limits::{Limits, Pot};
+use crate::own::Own;
 use crate::pressure::Pressure;
 use crate::rates::{Counts, Rates};
 use crate::upstream::resolve::{Fixed, Resolver};
@@ -82,8 +83,10 @@ pub(crate) struct Mesh {
     pub(crate) limits: Limits,
     pub(crate) rates: Rates,
     pub(crate) resolver: Resolver,
-    /// The outbound listener.
-    own: Option<SocketAddr>,
+    /// The labels of requests to unknown hosts that are refused: Istio's `BlackHoleCluster`.
+    pub(crate) black_hole: u32,
+    /// Our own addresses.
+    pub(crate) own: Own,
     cells: Mutex<Cells>,
 }
 
@@ -96,9 +99,15 @@ struct Cells {
 
 impl Mesh {
     pub(crate) fn new(clock: Clock, registry: Registry, workers: usize, options: &Options) -> Self {
+        let black_hole = registry.labels(ServiceLabels {
+            host: "unknown".into(),
+            name: "BlackHoleCluster".into(),
+            namespace: "unknown".into(),
+        });
         Self {
             clock,
             registry,
+            black_hole,
             leaving: AtomicBool::new(false),
             pressure: Pressure::new(&options.ceilings),
             taps: Taps::default(),
@@ -109,7 +118,7 @@ impl Mesh {
             limits: Limits::default(),
             rates: Rates::new(),
             resolver: Resolver::new(clock, options.name_servers.clone()),
-            own: options.outbound,
+            own: Own::default(),
             cells: Mutex::new(Cells::default()),
         }
     }
@@ -173,14 +182,6 @@ impl Mesh {
 
     pub(crate) fn cell(&self, id: &str) -> Option<Arc<Cell>> {
         self.cells.lock().by_id.get(id).cloned()
-    }
-
-    /// Is it an address of ours, as far as it was given by number?
-    pub(crate) fn is_own(&self, address: SocketAddr) -> bool {
-        self.own.is_some_and(|own| {
-            own.port() == address.port()
-                && (own.ip() == address.ip() || (own.ip().is_unspecified() && address.ip().is_loopback()))
-        })
     }
 
     pub(crate) fn is_leaving(&self) -> bool {

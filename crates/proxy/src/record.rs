@@ -84,8 +84,9 @@ impl Record {
         let now = worker.now();
         let duration = now.since(self.began);
         let grpc = asked.is_some_and(|asked| Spoken::of(asked.request, asked.buf) == Spoken::Grpc);
+        let lost = (self.reason == Some(Refusal::UnknownHost)).then_some(worker.mesh.black_hole);
         let key = SeriesKey {
-            labels: self.cell.as_ref().map(|cell| cell.labels),
+            labels: self.cell.as_ref().map(|cell| cell.labels).or(lost),
             status: self.status,
             flags: self.flags.bits(),
             protocol: if grpc { Protocol::Grpc } else { Protocol::Http },

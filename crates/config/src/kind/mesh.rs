@@ -1,20 +1,21 @@
 //! `Mesh`: mesh-wide defaults (ours; Istio's MeshConfig names where one exists).
 
 use super::destination_rule::{RetryBudget, retry_budget};
+use super::outbound::{self, Outbound};
 use super::retries::{Retries, retries};
 use crate::decode::{At, Object};
 use crate::fields::Fields;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::place::Place;
-use weir_policy::plan::{AccessLog, Compatibility, Limits, UnknownHosts};
+use weir_policy::plan::{AccessLog, Compatibility, Limits};
 use weir_policy::trust::Cidr;
 
 /// `Mesh.spec`.
 #[derive(Debug)]
 pub struct Mesh {
     pub compatibility: Option<Compatibility>,
-    pub unknown_hosts: Option<UnknownHosts>,
+    pub outbound: Option<Outbound>,
     pub connect_timeout: Option<Duration>,
     pub retries: Option<Retries>,
     pub retry_budget: Option<RetryBudget>,
@@ -31,17 +32,7 @@ pub struct Mesh {
 pub fn mesh(spec: &Object<'_>) -> Mesh {
     let compatibility = [("weir", Compatibility::Weir), ("istio", Compatibility::Istio)];
     let compatibility = spec.word("compatibility", &compatibility).map(|word| word.value);
-    let unknown_hosts = spec.object("outboundTrafficPolicy").and_then(|policy| {
-        let modes = [("REGISTRY_ONLY", UnknownHosts::Refuse), ("ALLOW_ANY", UnknownHosts::Pass)];
-        let mode = policy.word("mode", &modes);
-        policy.unenforced(&["mode"]);
-        policy.end();
-        if let Some(At { value: UnknownHosts::Pass, place }) = &mode {
-            let words = "`ALLOW_ANY` is accepted and not enforced yet: unknown hosts are refused";
-            policy.sink.add(Problem::new(Code::NotEnforced, place.clone(), words));
-        }
-        mode.map(|mode| mode.value)
-    });
+    let outbound = outbound::of_mesh(spec);
     let connect_timeout = spec.duration("connectTimeout", Duration::from_millis(1)).map(|length| length.value);
     let default_retries = spec.object("defaultHttpRetryPolicy").map(|policy| {
         // As in Istio's MeshConfig, where it is not taken over either.
@@ -70,7 +61,7 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
     spec.end();
     Mesh {
         compatibility,
-        unknown_hosts,
+        outbound,
         connect_timeout,
         retries: default_retries,
         retry_budget: budget,

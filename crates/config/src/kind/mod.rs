@@ -19,6 +19,7 @@ pub mod locality;
 pub mod mesh;
 pub mod mirror;
 pub mod network_chaos;
+pub mod outbound;
 pub mod outlier_detection;
 pub mod peer_authentication;
 pub mod policy;

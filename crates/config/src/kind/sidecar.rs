@@ -1,13 +1,14 @@
 //! `Sidecar`: what a workload sees of the mesh.
 
 use super::destination_rule::connection_pool;
+use super::outbound::{self, Outbound};
 use super::{policy, server_tls};
 use crate::decode::{At, Object};
 use crate::names;
 use crate::problem::{Code, Problem};
 use weir_policy::place::Place;
 
-/// `Sidecar.spec`, as far as it scopes the outbound side.
+/// `Sidecar.spec`, as far as it is of the outbound side.
 #[derive(Clone, Debug)]
 pub struct Sidecar {
     pub namespace: String,
@@ -15,6 +16,8 @@ pub struct Sidecar {
     pub selector: Vec<(String, String)>,
     /// `None` = no `egress`: everything is seen.
     pub seen: Option<Vec<Seen>>,
+    /// `None` = the mesh's.
+    pub outbound: Option<Outbound>,
     pub place: Place,
 }
 
@@ -40,9 +43,9 @@ pub fn sidecar(spec: &Object<'_>, namespace: &str) -> Sidecar {
         connection_pool(&pool);
     }
     let seen = egress(spec, namespace);
-    outbound(spec);
-    spec.later(&["ingress", "inboundConnectionPool", "outboundTrafficPolicy"]);
-    Sidecar { namespace: namespace.to_owned(), selector, seen, place: spec.place() }
+    let outbound = outbound::of_sidecar(spec);
+    spec.later(&["ingress", "inboundConnectionPool"]);
+    Sidecar { namespace: namespace.to_owned(), selector, seen, outbound, place: spec.place() }
 }
 
 fn number(port: &Object<'_>) -> i64 {
@@ -68,6 +71,13 @@ fn bind(listener: &Object<'_>) {
     if let Some(bind) = listener.text("bind").filter(|bind| !bind.value.is_empty() && !names::is_address(&bind.value)) {
         listener.sink.refuse(&bind.place, format!("`bind: {}` is not an IP address", bind.value));
     }
+}
+
+/// The `number` of a port that must be one.
+pub(super) fn port_number(port: &Object<'_>) -> i64 {
+    let found = number(port);
+    in_range(port, found);
+    found
 }
 
 fn in_range(object: &Object<'_>, found: i64) {
@@ -200,22 +210,4 @@ fn read_host(written: &At<String>, namespace: &str, listener: &Object<'_>) -> Op
     }
     let space = if space == "." { namespace } else { space };
     Some(Seen { namespace: space.to_owned(), host: host.to_ascii_lowercase() })
-}
-
-fn outbound(spec: &Object<'_>) {
-    let Some(policy) = spec.object("outboundTrafficPolicy") else { return };
-    let Some(proxy) = policy.object("egressProxy") else { return };
-    if policy.text("mode").is_none_or(|mode| mode.value != "ALLOW_ANY") {
-        let words = "`egressProxy` needs `mode: ALLOW_ANY`";
-        policy.sink.add(policy.problem(Code::Conflict, "egressProxy", words));
-        return;
-    }
-    let host = proxy.text("host").map(|host| host.value).unwrap_or_default();
-    if !names::is_domain(&host) {
-        proxy.refuse("host", format!("`{host}` is not a host name"));
-    }
-    match proxy.object("port") {
-        Some(port) => in_range(&port, number(&port)),
-        None => proxy.missing("port"),
-    }
 }

@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::discovery::Discovery;
+use weir_policy::place::Place;
 use weir_policy::plan::{ClusterIndex, Compatibility, Service, Settings, Upstream};
 use weir_policy::retry;
 use weir_policy::route::Named;
@@ -200,6 +201,39 @@ impl<'a> Clusters<'a> {
         self.facts.push(Arc::clone(&slot.made));
         slot.index = Some(index);
         Ok(index)
+    }
+
+    /// A cluster that is no service's.
+    pub fn add(&mut self, upstream: Upstream) -> ClusterIndex {
+        let index = ClusterIndex(self.made.len() as u32);
+        self.made.push(Arc::new(upstream));
+        self.facts.push(Arc::new(Made { retry: None, at: Fields::default(), guarded: false }));
+        index
+    }
+
+    /// What is the same for clusters that no document is for.
+    pub fn plain(&self, name: &str, place: &Place) -> Upstream {
+        let budget = budget::lower(self.mesh.and_then(|mesh| mesh.retry_budget.as_ref()), self.compatibility);
+        Upstream {
+            id: name.into(),
+            name: name.into(),
+            service: Service {
+                host: "unknown".into(),
+                name: name.into(),
+                namespace: "unknown".into(),
+                port: 80,
+                subset: "".into(),
+            },
+            discovery: Discovery::Static,
+            endpoints: Vec::new(),
+            balance: balance::lower(None),
+            inflight: inflight::lower(None, &budget),
+            budget,
+            connection: connection::lower(None, "HTTP", self.mesh.and_then(|mesh| mesh.connect_timeout)),
+            outlier: None,
+            origins: origins::of_upstream(&Fields::default(), self.mesh, &self.settings.origins),
+            place: place.clone(),
+        }
     }
 
     /// The virtual host of a service that no VirtualService is for; `make` makes it when it is not known.

@@ -28,6 +28,7 @@ pub mod scope;
 pub mod services;
 pub mod tables;
 pub mod timeout;
+pub mod unknown_hosts;
 
 use crate::bundle::Bundle;
 use crate::check::Nodes;
@@ -95,9 +96,10 @@ fn lower(
     let mut now = std::mem::take(memory);
     now.begin(words, bundle);
     let mesh = words.mesh.as_deref();
-    let settings = settings(mesh, bundle);
+    let mut settings = settings(mesh, bundle);
     let virtual_services = delegate::resolve(&words.virtual_services, problems);
     let scope = Scope::of(&words.sidecars, &bundle.options, problems);
+    let unknown = unknown_hosts::policy(&scope, mesh, &mut settings);
     let ground = now.ground(words, &scope, problems);
     let rules = scope.rules(&words.rules);
     let kept = std::mem::take(&mut now.clusters);
@@ -106,7 +108,7 @@ fn lower(
     clusters.every_port();
     let gateways = guard::close(owned(&words.gateways), &words.guards, &bundle.options, problems);
     let kept = &mut now.outbound;
-    let outbound = tables::outbound(&mut clusters, &virtual_services, &scope, bundle, kept, problems);
+    let outbound = tables::outbound(&mut clusters, &virtual_services, &scope, unknown.as_ref(), bundle, kept, problems);
     let kept = &mut now.doors.ports;
     let gateways = tables::gateways(&mut clusters, &virtual_services, &gateways, bundle, kept, problems);
     if !nodes.is_empty() {

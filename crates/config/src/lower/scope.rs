@@ -8,6 +8,7 @@
 use crate::bundle::Options;
 use crate::graph::canonical;
 use crate::kind::destination_rule::DestinationRule;
+use crate::kind::outbound::Outbound;
 use crate::kind::service_entry::ServiceEntry;
 use crate::kind::sidecar::{Seen, Sidecar};
 use crate::kind::virtual_service::VirtualService;
@@ -23,6 +24,8 @@ pub struct Scope<'w> {
     options: &'w Options,
     /// `None` = no Sidecar narrows it.
     seen: Option<Vec<Seen>>,
+    /// What its Sidecar says of unknown hosts.
+    pub outbound: Option<Outbound>,
 }
 
 impl<'w> Scope<'w> {
@@ -38,7 +41,8 @@ impl<'w> Scope<'w> {
             sidecars.iter().find(|sidecar| sidecar.namespace == namespace && sidecar.selector.is_empty())
         };
         let chosen = sidecars.iter().find(selects).or_else(|| whole(&options.namespace)).or_else(|| whole(ROOT));
-        Self { options, seen: chosen.and_then(|sidecar| sidecar.seen.clone()) }
+        let seen = chosen.and_then(|sidecar| sidecar.seen.clone());
+        Self { options, seen, outbound: chosen.and_then(|sidecar| sidecar.outbound.clone()) }
     }
 
     /// Keeps the hosts of entries that are exported here and seen.

@@ -4,12 +4,13 @@ use super::clusters::{Asked, Clusters};
 use super::hosts::Hosts;
 use super::memory::{Hosted, Lowered, Shelf};
 use super::scope::Scope;
-use super::{origins, route};
+use super::{origins, route, unknown_hosts};
 use crate::bundle::Bundle;
 use crate::decode::At;
 use crate::graph::canonical;
 use crate::kind::gateway::{Gateway as Words, Server};
 use crate::kind::http_match::HttpMatch;
+use crate::kind::outbound::Outbound;
 use crate::kind::virtual_service::VirtualService;
 use crate::problem::{Code, Problem};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -34,6 +35,7 @@ pub fn outbound(
     clusters: &mut Clusters<'_>,
     services: &[Arc<VirtualService>],
     scope: &Scope<'_>,
+    unknown: Option<&Outbound>,
     bundle: &Bundle,
     kept: &mut Vec<Lowered>,
     problems: &mut Vec<Problem>,
@@ -62,6 +64,11 @@ pub fn outbound(
         if hosts.is_free(&service.canonical) {
             hosts.alone(clusters.own(index, |clusters| own(index, clusters, namespace)));
         }
+    }
+    if let Some(policy) = unknown.filter(|_| hosts.is_free("*"))
+        && let Some(named) = unknown_hosts::anywhere(policy, clusters, problems)
+    {
+        hosts.alone(named);
     }
     hosts.table()
 }

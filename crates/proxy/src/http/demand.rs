@@ -21,7 +21,7 @@ pub(crate) async fn demand(worker: &Worker, upstream: &Upstream, authority: &[u8
     };
     match ip {
         // To ask ourselves would be to ask for ever.
-        Some(ip) if worker.mesh.is_own(SocketAddr::new(ip, port)) => Way::Nowhere,
+        Some(ip) if worker.mesh.own.has(SocketAddr::new(ip, port)) => Way::Nowhere,
         Some(ip) => Way::To(SocketAddr::new(ip, port)),
         None => Way::Nowhere,
     }
