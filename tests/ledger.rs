@@ -219,24 +219,56 @@ fn after_a_kill_it_listens_again_with_the_last_good_plan() {
 
 #[test]
 fn four_books_agree_while_faults_are_injected() {
-    let backend = Backend::start(Faults { errors: 25, closes: 25 }).expect("a backend");
+    // Of a hundred requests five are answered by a fault, and never reach the backend.
+    let fault = "  - fault: { abort: { percentage: { value: 5 }, httpStatus: 503 } }\n    headers:";
+    let faulty = |port| mesh(port, 0).replace("  - headers:", fault);
+    books_agree(Faults::default(), faulty, u64::from(of(6_000, 1_000_000)), |client, backend, injected| {
+        assert_eq!(client[2], backend[2], "client and backend");
+        assert_eq!((backend[5], client[5]), (0, injected), "what failed was a fault on purpose");
+    });
+}
+
+#[test]
+fn four_books_agree_while_the_backend_fails() {
+    let failing = Faults { errors: 25, closes: 25 };
+    books_agree(
+        failing,
+        |port| mesh(port, 0),
+        u64::from(of(3_000, 100_000)),
+        |client, backend, injected| {
+            assert_eq!(client, backend, "client and backend");
+            assert_eq!(injected, 0);
+        },
+    );
+}
+
+/// The books of `requests` requests, about a twentieth of which fail; `upstream` compares the client's with the backend's,
+/// by class of status, given the faults that were injected.
+fn books_agree(
+    faults: Faults,
+    mesh: impl Fn(u16) -> String,
+    requests: u64,
+    upstream: impl Fn([u64; 6], [u64; 6], u64),
+) {
+    let backend = Backend::start(faults).expect("a backend");
     let json = ["--workers", "2", "--access-log", "json"];
-    let mut weir = Weir::start_with(&mesh(backend.port, 0), &json, |command| {
+    let mut weir = Weir::start_with(&mesh(backend.port), &json, |command| {
         command.stdout(Stdio::piped());
     });
     let (log, lines) = (weir.access_log(), Arc::new(Book::default()));
     let reading = Arc::clone(&lines);
     std::thread::spawn(move || count_log(BufReader::with_capacity(1 << 20, log), &reading));
-    let requests = u64::from(of(6_000, 1_000_000));
     let began = Instant::now();
     let running = Load { rate: None, requests: Some(requests), ..load(weir.outbound, 1) }.start();
     let client = running.wait();
     assert_eq!((client.failed(), client.answered()), (0, requests), "{client:?}");
     assert_eq!(weir.metric("weir_access_log_dropped_total"), 0);
     eventually("every line is written", || lines.counts().answered() >= requests);
-    let metric = count_metrics(&weir.admin("GET", "/metrics").text());
-    let upstream = backend.book.counts();
-    assert_eq!(client.classes, upstream.classes, "client and backend");
+    let metrics = weir.admin("GET", "/metrics").text();
+    let metric = count_metrics(&metrics);
+    let faults = metrics.lines().filter(|line| line.starts_with("istio_fault_injected_total{"));
+    let injected = faults.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    upstream(client.classes, backend.book.counts().classes, injected);
     assert_eq!(client.classes, metric, "client and metrics");
     assert_eq!(client.classes, lines.counts().classes, "client and access log");
     let share = client.classes[5] as f64 / requests as f64;

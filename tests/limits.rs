@@ -13,6 +13,8 @@ use common::{Backend, Client, Doors, Weir, eventually, folder, limits, service_e
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use weir_ledger::{Faults, Load};
 
@@ -78,23 +80,14 @@ fn lim_01_slow_clients_are_ended_at_their_limit_and_good_ones_do_not_suffer() {
     let (head, body) = (of(2, 10), of(3, 12));
     let written = limits(&format!("headTimeout: {head}s, bodyTimeout: {body}s"));
     let doors = Doors::open_with(backend.port, &written, &["--workers", "2"]);
-    let good = |seconds: u64| {
-        let load = Load {
-            to: doors.edge,
-            host: "app.test".to_owned(),
-            clients: 4,
-            rate: Some(400),
-            kept: 100,
-            requests: None,
-        };
-        let running = load.start();
-        let book = std::sync::Arc::clone(&running.book);
-        eventually("requests go on", || running.book.counts().answered() > 200 * seconds);
-        (running, book)
+    // The same good clients of a second weir, which no slow one calls: what the machine does to both is no difference.
+    let calm = Doors::open_with(backend.port, &written, &["--workers", "2"]);
+    let good = |to| {
+        let (host, rate) = ("app.test".to_owned(), Some(250));
+        Load { to, host, clients: 4, rate, kept: 100, requests: None }.start()
     };
-    let (running, quiet) = good(of(1, 8));
-    assert_eq!(running.finish().failed(), 0);
-    let (running, loud) = good(0);
+    let (beside, alone) = (good(doors.edge), good(calm.edge));
+    let books = [&beside, &alone].map(|running| Arc::clone(&running.book));
     let count = of(20, 1_000);
     let (heads, bodies) = std::thread::scope(|scope| {
         let heads = scope.spawn(|| trickle(doors.edge, "GET / HTTP/1.1\r\nX: ", count, SECOND * 40));
@@ -104,12 +97,13 @@ fn lim_01_slow_clients_are_ended_at_their_limit_and_good_ones_do_not_suffer() {
     });
     each_about(&heads, Duration::from_secs(head));
     each_about(&bodies, Duration::from_secs(body));
-    let counts = running.finish();
-    assert_eq!(counts.failed(), 0, "{counts:?}");
-    let (before, during) = (quiet.quantile(0.99), loud.quantile(0.99));
+    for counts in [beside.finish(), alone.finish()] {
+        assert_eq!(counts.failed(), 0, "{counts:?}");
+    }
+    let [beside, alone] = books.map(|book| book.quantile(0.99));
     if long() {
-        eprintln!("soak: p99 of good clients {before} us alone, {during} us beside {} slow ones", 2 * count);
-        assert!(during <= 2 * before.max(500), "{before} -> {during}");
+        eprintln!("soak: p99 of good clients {beside} us beside {} slow ones, {alone} us without", 2 * count);
+        assert!(beside <= 2 * alone.max(500), "{alone} -> {beside}");
     }
     assert_eq!(doors.weir.metric("weir_malformed_requests_total{reason=\"head_timeout\"}"), count as u64);
     assert_eq!(limited(&doors.weir, "slow_body"), count as u64);
@@ -184,14 +178,7 @@ fn lim_03_connections_beyond_the_cap_are_refused_and_all_places_come_back() {
 #[test]
 fn lim_04_out_of_descriptors_the_rest_goes_on() {
     let backend = Backend::start();
-    // A small limit, hard, so that it cannot be raised.
-    let weir = Weir::start_with(&service_entry("app.test", backend.port), &["--workers", "1"], |command| {
-        let program = command.get_program().to_owned();
-        let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
-        let said = std::fs::File::create(folder().join("stderr")).expect("a file");
-        *command = Command::new("sh");
-        command.args(["-c", "ulimit -n 80; exec \"$0\" \"$@\""]).arg(program).args(arguments).stderr(said);
-    });
+    let weir = with_files(80, &service_entry("app.test", backend.port));
     let mut kept = Client::open(weir.outbound);
     assert_eq!(kept.get("app.test", "/").expect("an answer").status, 200);
     let crowd: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(weir.outbound).expect("queued")).collect();
@@ -206,6 +193,60 @@ fn lim_04_out_of_descriptors_the_rest_goes_on() {
         Client::try_open(weir.outbound)
             .and_then(|mut client| client.get("app.test", "/"))
             .is_some_and(|it| it.status == 200)
+    });
+}
+
+/// A weir that may open so many files: hard, so that it cannot be raised.
+fn with_files(most: u32, mesh: &str) -> Weir {
+    Weir::start_with(mesh, &["--workers", "1"], |command| {
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
+        let said = std::fs::File::create(folder().join("stderr")).expect("a file");
+        *command = Command::new("sh");
+        let limited = format!("ulimit -n {most}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited]).arg(program).args(arguments).stderr(said);
+    })
+}
+
+#[test]
+fn lim_04_a_dial_without_descriptors_is_not_the_endpoints_fault() {
+    const MOST: u32 = 80;
+    let gate = Arc::new(AtomicBool::new(false));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let open = Arc::clone(&gate);
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            if open.load(Ordering::SeqCst) {
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+            } else {
+                held.push(stream);
+            }
+        }
+    });
+    let touchy = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: app }\nspec: { host: app.test, trafficPolicy: { outlierDetection: { consecutive5xxErrors: 1, baseEjectionTime: 600s, maxEjectionPercent: 100 } } }\n";
+    let weir = with_files(MOST, &(service_entry("app.test", port) + touchy));
+    let mut clients: Vec<Client> = (0..50).map(|_| Client::open(weir.outbound)).collect();
+    for client in &mut clients {
+        client.stream().write_all(b"GET / HTTP/1.1\r\nHost: app.test\r\n\r\n").expect("written");
+    }
+    // The admin address has descriptors of its own.
+    eventually("some find no descriptor", || limited(&weir, "descriptors") > 5);
+    let told = clients.iter_mut().find_map(|client| {
+        client.stream().set_read_timeout(Some(Duration::from_millis(50))).expect("set");
+        client.reply()
+    });
+    let told = told.expect("one of fifty is answered");
+    assert_eq!((told.status, told.header("x-weir-reason")), (503, Some("descriptors")));
+    gate.store(true, Ordering::SeqCst);
+    drop(clients);
+    eventually("the endpoint serves: it was never ejected", || {
+        // None: refused while the clients that left are still counted.
+        let Some(reply) = Client::open(weir.outbound).get("app.test", "/") else { return false };
+        assert_ne!(reply.header("x-weir-reason"), Some("no_healthy_endpoint"));
+        reply.status == 200
     });
 }
 

@@ -35,19 +35,22 @@ pub enum Limit {
     ReplayMemory,
     /// A request that was refused because memory is short.
     Overloaded,
+    /// A request that was refused because no descriptor was left for a connection upstream.
+    Descriptors,
     /// Memory became short: no connection is accepted for a while.
     Pressure,
 }
 
 impl Limit {
     /// Every limit, in the order of their counts.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::SlowBody,
         Self::SlowReader,
         Self::StreamIdle,
         Self::ConnectionIdle,
         Self::ReplayMemory,
         Self::Overloaded,
+        Self::Descriptors,
         Self::Pressure,
     ];
 
@@ -60,6 +63,7 @@ impl Limit {
             Self::ConnectionIdle => "connection_idle",
             Self::ReplayMemory => "replay_memory",
             Self::Overloaded => "overloaded",
+            Self::Descriptors => "descriptors",
             Self::Pressure => "pressure",
         }
     }

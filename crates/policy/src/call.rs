@@ -431,6 +431,7 @@ impl Call {
                 cluster.counts.overflow_pending += 1;
                 Refusal::Overflow
             }
+            outcome::Result::Exhausted => Refusal::Descriptors,
             outcome::Result::PerTryTimeout => Refusal::PerTryTimeout,
             outcome::Result::WholeTimeout => Refusal::Timeout,
             outcome::Result::Idle => Refusal::Idle,

@@ -173,6 +173,10 @@ impl Cluster {
         if !same {
             self.place(&rules);
         }
+        self.replace(rules, table)
+    }
+
+    fn replace(&mut self, rules: Arc<Upstream>, table: Arc<Table>) -> Replaced {
         if rules.outlier.is_none() {
             let Self { outlier, slots, turnout, .. } = self;
             outlier.stop(&mut Fleet { slots, turnout, rules: &outlier::Rules::default() });
@@ -184,7 +188,7 @@ impl Cluster {
         }
     }
 
-    /// Takes endpoints that come and go by themselves, at the cost of what changed. Returns what to drop elsewhere.
+    /// Takes other endpoints, and the rules with them, at the cost of what changed. Returns what to drop elsewhere.
     pub fn shift(&mut self, shift: &Shift, table: Arc<Table>) -> Replaced {
         for &place in &shift.removed {
             self.remove(place);
@@ -193,11 +197,7 @@ impl Cluster {
             let slot = self.slot_of(address);
             self.append(slot);
         }
-        self.turnout.judge(shift.rules.outlier.as_ref());
-        Replaced {
-            _rules: std::mem::replace(&mut self.rules, Arc::clone(&shift.rules)),
-            _table: std::mem::replace(&mut self.table, table),
-        }
+        self.replace(Arc::clone(&shift.rules), table)
     }
 
     /// The endpoint at an address that a request named: known before, or taken in.

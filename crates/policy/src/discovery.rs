@@ -186,10 +186,55 @@ pub struct Shift {
 impl Shift {
     /// From the endpoints of `rules` to `wanted`; `None` when they are the same in some order.
     pub fn between(rules: &Upstream, wanted: Vec<Endpoint>) -> Option<Self> {
-        let mut new: HashMap<SocketAddr, Endpoint> =
-            wanted.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect();
-        let mut endpoints = rules.endpoints.clone();
-        let (mut removed, mut changed) = (Vec::new(), false);
+        let new = wanted.into_iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        let moves = Moves::between(&rules.endpoints, new);
+        if moves.is_nothing() {
+            return None;
+        }
+        let Moves { removed, added, endpoints, .. } = moves;
+        Some(Self { removed, added, rules: Arc::new(Upstream { endpoints, ..rules.clone() }) })
+    }
+
+    /// From `old` to `new` rules, whatever they differ in. `None` when that cannot be said in steps: an address is given
+    /// twice, or the endpoints are what requests name.
+    pub fn onto(old: &Upstream, new: &Arc<Upstream>) -> Option<Self> {
+        if old.discovery == Discovery::OnDemand || new.discovery == Discovery::OnDemand {
+            return None;
+        }
+        let same = |(old, new): (&Endpoint, &Endpoint)| old.address == new.address;
+        if old.endpoints.len() == new.endpoints.len() && old.endpoints.iter().zip(&new.endpoints).all(same) {
+            return Some(Self { removed: Vec::new(), added: Vec::new(), rules: Arc::clone(new) });
+        }
+        let by_address = |endpoints: &[Endpoint]| -> Option<HashMap<SocketAddr, Endpoint>> {
+            let map: HashMap<SocketAddr, Endpoint> =
+                endpoints.iter().map(|endpoint| (endpoint.address, endpoint.clone())).collect();
+            (map.len() == endpoints.len()).then_some(map)
+        };
+        by_address(&old.endpoints)?;
+        let Moves { removed, added, endpoints, .. } = Moves::between(&old.endpoints, by_address(&new.endpoints)?);
+        Some(Self { removed, added, rules: Arc::new(Upstream { endpoints, ..(**new).clone() }) })
+    }
+}
+
+/// What [`Shift`] is made of.
+struct Moves {
+    removed: Vec<u32>,
+    added: Vec<SocketAddr>,
+    /// As they stand then.
+    endpoints: Vec<Endpoint>,
+    reweighted: Reweighted,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reweighted {
+    None,
+    Some,
+}
+
+impl Moves {
+    fn between(old: &[Endpoint], mut new: HashMap<SocketAddr, Endpoint>) -> Self {
+        let mut endpoints = old.to_vec();
+        let (mut removed, mut reweighted) = (Vec::new(), Reweighted::None);
         // From the end, so that a place that is filled anew has been looked at already.
         for place in (0..endpoints.len()).rev() {
             match new.remove(&endpoints[place].address) {
@@ -198,19 +243,22 @@ impl Shift {
                     removed.push(place as u32);
                 }
                 Some(endpoint) => {
-                    changed |= endpoint.weight != endpoints[place].weight;
+                    if endpoint.weight != endpoints[place].weight {
+                        reweighted = Reweighted::Some;
+                    }
                     endpoints[place] = endpoint;
                 }
             }
         }
         let mut rest: Vec<Endpoint> = new.into_values().collect();
-        if rest.is_empty() && removed.is_empty() && !changed {
-            return None;
-        }
         rest.sort_by_key(|endpoint| endpoint.address);
         let added = rest.iter().map(|endpoint| endpoint.address).collect();
         endpoints.append(&mut rest);
-        Some(Self { removed, added, rules: Arc::new(Upstream { endpoints, ..rules.clone() }) })
+        Self { removed, added, endpoints, reweighted }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.removed.is_empty() && self.added.is_empty() && self.reweighted == Reweighted::None
     }
 }
 

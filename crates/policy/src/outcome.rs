@@ -34,6 +34,8 @@ pub enum Result {
     Protocol,
     /// A ceiling of ours refused it: nobody's fault upstream.
     Overflow,
+    /// This process has no descriptor left for a connection: nobody's fault upstream either.
+    Exhausted,
     PerTryTimeout,
     WholeTimeout,
     /// No byte in either direction for too long.

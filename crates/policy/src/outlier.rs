@@ -122,7 +122,12 @@ impl Seen {
                 local(rules, timeout)
             }
             Result::PerTryTimeout | Result::WholeTimeout => Sign::Nothing,
-            Result::Overflow | Result::Idle | Result::SlowBody | Result::Abandoned | Result::Upload => Sign::Nothing,
+            Result::Overflow
+            | Result::Exhausted
+            | Result::Idle
+            | Result::SlowBody
+            | Result::Abandoned
+            | Result::Upload => Sign::Nothing,
         };
         Self { sign, connected: outcome.connected }
     }

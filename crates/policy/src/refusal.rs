@@ -42,6 +42,8 @@ pub enum Refusal {
     SlowBody,
     /// Memory is short.
     Overloaded,
+    /// No descriptor is left for a connection upstream.
+    Descriptors,
     /// The client's upload was malformed or broke off.
     Upload,
     /// The client went away.
@@ -54,7 +56,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason: for tables and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::UnknownHost,
         Self::NoRoute,
         Self::NoCluster,
@@ -72,6 +74,7 @@ impl Refusal {
         Self::Idle,
         Self::SlowBody,
         Self::Overloaded,
+        Self::Descriptors,
         Self::Upload,
         Self::ClientGone,
         Self::Fault,
@@ -98,6 +101,7 @@ impl Refusal {
             Self::Idle => "stream_idle",
             Self::SlowBody => "slow_body",
             Self::Overloaded => "overloaded",
+            Self::Descriptors => "descriptors",
             Self::Upload => "bad_upload",
             Self::ClientGone => "client_gone",
             Self::Fault => "fault",
@@ -133,7 +137,7 @@ impl Refusal {
             Self::Overflow => Flags::OVERFLOW,
             Self::Timeout | Self::PerTryTimeout => Flags::TIMEOUT,
             Self::Idle | Self::SlowBody => Flags::STREAM_IDLE,
-            Self::Overloaded => Flags::OVERLOADED,
+            Self::Overloaded | Self::Descriptors => Flags::OVERLOADED,
             Self::Upload => Flags::CLIENT_PROTOCOL,
             Self::ClientGone => Flags::CLIENT_GONE,
             Self::Fault => Flags::FAULT_INJECTED,

@@ -267,6 +267,7 @@ impl Rules {
                 self.on.has(any) || (unsent && self.on.has(Conditions::RESET_BEFORE_REQUEST))
             }
             Result::Overflow
+            | Result::Exhausted
             | Result::WholeTimeout
             | Result::Idle
             | Result::SlowBody

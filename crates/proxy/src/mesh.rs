@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use weir_observe::{Registry, ServiceLabels};
 use weir_policy::balance::Table;
 use weir_policy::cluster::Cluster;
+use weir_policy::discovery::Shift;
 use weir_policy::plan::{Plan, Upstream};
 
 /// A plan with the living state of its clusters: what a request runs under, from its first byte to its last.
@@ -53,6 +54,26 @@ pub(crate) struct Cell {
     /// Held for a moment only: never across an await, never while anything is dropped that could lock it.
     pub(crate) cluster: Mutex<Cluster>,
     numbers: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Cell {
+    /// Takes new rules. What changes among its endpoints is worked out before the lock is taken, and what is old is
+    /// dropped after it: both may be large.
+    fn renew(&self, new: &Arc<Upstream>, table: &Arc<Table>) {
+        let old = Arc::clone(self.cluster.lock().rules());
+        let Some(shift) = Shift::onto(&old, new) else {
+            let replaced = self.cluster.lock().renew(Arc::clone(new), Arc::clone(table));
+            return drop(replaced);
+        };
+        let table = if Table::fits(&shift.rules, new) {
+            Arc::clone(table)
+        } else {
+            Arc::new(Table::build(&shift.rules.balance, &shift.rules.endpoints))
+        };
+        // Nobody else changes rules while a plan is adopted (`Resolver::adopt`).
+        let replaced = self.cluster.lock().shift(&shift, table);
+        drop(replaced);
+    }
 }
 
 impl Drop for Cell {
@@ -160,9 +181,7 @@ impl Mesh {
             if Arc::ptr_eq(cell.cluster.lock().rules(), upstream) {
                 continue;
             }
-            // Dropped after the lock: an old rule set may be large.
-            let old = cell.cluster.lock().renew(Arc::clone(upstream), Arc::clone(table));
-            drop(old);
+            cell.renew(upstream, table);
         }
         let kept: HashMap<Arc<str>, Arc<Cell>> = live
             .plan

@@ -4,7 +4,7 @@
 //!   memory, looked at ten times a second:   0 ────── 90 % ──────────── 95 % ────── 100 %
 //!                                             serve   accept no more     and refuse new requests (503, OM)
 //!   descriptors, at each accept:            0 ────── 90 % ──────────────────────── 100 %
-//!                                             serve   refuse connections; what is left is for upstreams and admin
+//!                                             serve   refuse connections; what is left is for upstreams, and its last for admin
 //! ```
 //! Requests under way are finished: they free what is short. Does not: know where the limits come from.
 
@@ -39,6 +39,8 @@ pub(crate) struct Pressure {
     level: AtomicU8,
     /// The first descriptor that no client may have.
     reserved: u64,
+    /// The first one that no upstream may have either: what is left is for the admin address and for names.
+    last: u64,
     /// Bytes that may be kept for retries, whatever the configuration says: an eighth of the memory.
     pub(crate) replay: u64,
 }
@@ -56,6 +58,7 @@ impl Pressure {
         Self {
             level: AtomicU8::new(Level::Low as u8),
             reserved: ceilings.descriptors.map_or(u64::MAX, share),
+            last: ceilings.descriptors.map_or(u64::MAX, |limit| limit - (limit / 50).clamp(4, 64).min(limit)),
             replay: ceilings.memory.map_or(u64::MAX, |memory| memory / 8),
         }
     }
@@ -63,6 +66,11 @@ impl Pressure {
     /// The kernel gives the lowest free number, so a high one says that all below it are in use.
     pub(crate) fn refuses(&self, descriptor: &impl AsRawFd) -> bool {
         u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number >= self.reserved)
+    }
+
+    /// Is this one of the last descriptors, which no upstream may have?
+    pub(crate) fn leaves_none(&self, descriptor: &impl AsRawFd) -> bool {
+        u64::try_from(descriptor.as_raw_fd()).is_ok_and(|number| number >= self.last)
     }
 
     pub(crate) fn stops_accepting(&self) -> bool {

@@ -141,6 +141,7 @@ fn result(result: &Result) -> String {
         Result::RefusedStream => "the stream was refused",
         Result::Protocol => "not HTTP",
         Result::Overflow => "overflow",
+        Result::Exhausted => "no descriptor left",
         Result::PerTryTimeout => "perTryTimeout",
         Result::WholeTimeout => "timeout",
         Result::Idle => "idle for too long",

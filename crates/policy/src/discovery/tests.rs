@@ -128,7 +128,7 @@ fn shift(cluster: &mut Cluster, wanted: Vec<Endpoint>) {
 proptest! {
     /// Whatever comes and goes, picks go to exactly those that are there, and calls under way end in order.
     #[test]
-    fn endpoints_come_and_go_under_calls(sets in proptest::collection::vec(proptest::collection::btree_set(0u32..12, 0..8), 1..12), renewed: u16, seed: u64) {
+    fn endpoints_come_and_go_under_calls(sets in proptest::collection::vec(proptest::collection::btree_set(0u32..12, 0..8), 1..12), renewed: u16, reloaded: u16, seed: u64) {
         let (mut rng, mut cursor) = (Rng::new(seed), 0);
         let mut cluster = Cluster::new(Arc::new(upstream(vec![])));
         let mut under_way: Vec<Call> = Vec::new();
@@ -138,6 +138,11 @@ proptest! {
                 let rules = upstream(wanted);
                 let table = Table::build(&rules.balance, &rules.endpoints);
                 drop(cluster.renew(Arc::new(rules), Arc::new(table)));
+            } else if reloaded >> step & 1 == 1 {
+                let rules = Arc::new(upstream(wanted));
+                let shift = Shift::onto(cluster.rules(), &rules).expect("no address is given twice");
+                let table = Table::build(&shift.rules.balance, &shift.rules.endpoints);
+                drop(cluster.shift(&shift, Arc::new(table)));
             } else {
                 shift(&mut cluster, wanted);
             }
@@ -163,6 +168,17 @@ proptest! {
         prop_assert_eq!(cluster.inflight.requests, 0);
         prop_assert!(cluster.active().all(|(_, active)| active == 0));
     }
+}
+
+#[test]
+fn other_rules_are_taken_in_steps_unless_an_address_is_given_twice() {
+    let old = upstream(vec![endpoint(1), endpoint(2)]);
+    let new = Arc::new(upstream(vec![endpoint(1), endpoint(2)]));
+    assert!(Shift::onto(&old, &new).is_some_and(|shift| Arc::ptr_eq(&shift.rules, &new)), "the very rules");
+    assert_eq!(Shift::onto(&old, &Arc::new(upstream(vec![endpoint(3), endpoint(3)]))), None);
+    let mut named = upstream(vec![]);
+    named.discovery = Discovery::OnDemand;
+    assert_eq!(Shift::onto(&old, &Arc::new(named)), None);
 }
 
 #[test]

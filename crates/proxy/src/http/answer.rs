@@ -103,6 +103,7 @@ const fn limit(why: Refusal) -> Option<Limit> {
         Refusal::Idle => Some(Limit::StreamIdle),
         Refusal::SlowBody => Some(Limit::SlowBody),
         Refusal::Overloaded => Some(Limit::Overloaded),
+        Refusal::Descriptors => Some(Limit::Descriptors),
         _ => None,
     }
 }

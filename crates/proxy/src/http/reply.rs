@@ -41,6 +41,7 @@ pub(crate) fn words(refusal: Refusal, tries: u32, out: &mut Vec<u8>) {
         Refusal::Idle => return out.extend_from_slice(b"stream timeout"),
         Refusal::SlowBody => return out.extend_from_slice(b"request body too slow"),
         Refusal::Overloaded => return out.extend_from_slice(b"overloaded"),
+        Refusal::Descriptors => return out.extend_from_slice(b"out of descriptors"),
         Refusal::Upload => return out.extend_from_slice(b"Bad Request"),
         Refusal::NotEnforced => {
             let words =
@@ -83,6 +84,7 @@ pub(crate) const fn details(refusal: Refusal) -> &'static str {
         Refusal::Idle => "stream_idle_timeout",
         Refusal::SlowBody => "request_body_too_slow",
         Refusal::Overloaded => "overload",
+        Refusal::Descriptors => "out_of_descriptors",
         Refusal::Upload => "http1.codec_error",
         Refusal::ClientGone => "downstream_remote_disconnect",
         Refusal::Fault => "fault_filter_abort",

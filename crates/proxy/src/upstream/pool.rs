@@ -278,7 +278,7 @@ async fn dial(
     let _waiting = Waiting(cell);
     let mut dialling = Dialling(Some(cell));
     let open = worker.pools.with(cell, |local| Open::one_more(&local.endpoint(endpoint, address).0.open));
-    match connect::dial(address, rules).await {
+    match connect::dial(address, rules, &worker.mesh.pressure).await {
         Ok(stream) => {
             dialling.0 = None;
             let now = worker.now();
@@ -296,7 +296,7 @@ async fn dial(
         Err(why) => {
             drop(open);
             call_next(worker, cell, endpoint, address);
-            Err(Ended::ConnectFailed(why))
+            Err(why)
         }
     }
 }

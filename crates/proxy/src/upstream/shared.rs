@@ -22,10 +22,10 @@ use tokio::sync::oneshot;
 use weir_policy::cluster::EndpointId;
 use weir_policy::connection::Rules;
 use weir_policy::inflight::{self, Held, Inflight, Wait};
-use weir_policy::outcome::{ConnectFailure, Result as Ended};
+use weir_policy::outcome::Result as Ended;
 use weir_policy::time::Time;
 
-type Waiter = oneshot::Sender<Result<Seat, ConnectFailure>>;
+type Waiter = oneshot::Sender<Result<Seat, Ended>>;
 
 /// See the module.
 #[derive(Default)]
@@ -102,7 +102,7 @@ impl Shared {
     }
 
     /// Nobody gets the connection that could not be opened.
-    fn fail(&self, why: ConnectFailure) {
+    fn fail(&self, why: Ended) {
         let streams = self.rules.borrow().streams as usize;
         let failed: Vec<Waiter> = {
             let mut waiting = self.waiting.borrow_mut();
@@ -155,7 +155,7 @@ pub(crate) async fn lend(
         }
         match receiver.await {
             Ok(Ok(seat)) => return Ok(Ride::new(seat)),
-            Ok(Err(why)) => return Err(Ended::ConnectFailed(why)),
+            Ok(Err(why)) => return Err(why),
             // The connection that it waited for is gone: from the start.
             Err(_) => {}
         }

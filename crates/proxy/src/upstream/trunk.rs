@@ -27,7 +27,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use weir_policy::connection::{self, Rules};
-use weir_policy::outcome::ConnectFailure;
+use weir_policy::outcome::{ConnectFailure, Result as Ended};
 use weir_policy::time::Time;
 
 /// Windows: of a stream, and of a connection; and what may wait for the socket.
@@ -128,9 +128,9 @@ pub(crate) async fn open(
     yard: &Rc<Shared>,
     address: SocketAddr,
     rules: &Rules,
-) -> Result<Rc<Trunk>, ConnectFailure> {
+) -> Result<Rc<Trunk>, Ended> {
     let counted = Counted { cell: Arc::clone(cell), _open: Open::one_more(&yard.open) };
-    let pipe = Pipe::to_server(connect::dial(address, rules).await?);
+    let pipe = Pipe::to_server(connect::dial(address, rules, &worker.mesh.pressure).await?);
     let head = worker.live().plan.settings.limits.response_head;
     let mut builder = client::Builder::new();
     builder
@@ -140,7 +140,7 @@ pub(crate) async fn open(
         .max_header_list_size(head)
         .enable_push(false);
     let shaken = builder.handshake::<_, Bytes>(End(Rc::clone(&pipe))).await;
-    let (send, mut connection) = shaken.map_err(|_| ConnectFailure::Refused)?;
+    let (send, mut connection) = shaken.map_err(|_| Ended::ConnectFailed(ConnectFailure::Refused))?;
     let pulse = rules.ping.and_then(|ping| Pulse::new(ping, connection.ping_pong()?, worker.mesh.clock));
     let now = worker.now();
     let trunk = Rc::new(Trunk {

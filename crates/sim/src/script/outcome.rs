@@ -49,6 +49,7 @@ fn reply(word: &str) -> Result<Option<Reply>, String> {
         "refused-stream" => Reply::of(Ended::RefusedStream, Reached::Nothing),
         "protocol" => Reply::of(Ended::Protocol, Reached::Whole),
         "overflow" => Reply::of(Ended::Overflow, Reached::Nothing),
+        "exhausted" => Reply::of(Ended::Exhausted, Reached::Nothing),
         "idle" => Reply::of(Ended::Idle, Reached::Whole),
         "upload" => Reply::of(Ended::Upload, Reached::Part),
         "silence" => return Ok(None),
