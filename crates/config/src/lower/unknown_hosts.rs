@@ -52,6 +52,7 @@ pub fn anywhere(policy: &Outbound, clusters: &mut Clusters<'_>, problems: &mut V
         authority: None,
         timeout: timeout::Rules { whole: None, per_try: None },
         retry: None,
+        rates: Vec::new(),
         origins: Origins::default(),
     };
     let forward = Forward {
