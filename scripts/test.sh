@@ -19,9 +19,10 @@ install() {
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
 }
 
-# The tests send signals by `kill`; the conformance scenarios need PyYAML, and h2 for those that speak HTTP/2.
+# The tests send signals by `kill`, and share limits by a real Redis; the conformance scenarios need PyYAML, and h2 for those that speak HTTP/2.
 environment() {
   type -P kill >/dev/null || install procps
+  type -P redis-server redis-cli >/dev/null || install redis-server redis-tools
   if ! target/venv/bin/python -m pip --version >/dev/null 2>&1; then
     rm -rf target/venv
     python3 -m venv target/venv >/dev/null 2>&1 || { install python3-venv && python3 -m venv target/venv; }

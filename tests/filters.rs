@@ -290,3 +290,39 @@ spec:
     assert_eq!(counts(doors.edge, "/"), 0, "the service's policy is used up, and more specific than the Gateway's");
     assert_eq!(sum(&doors.weir, "istio_rate_limit_allowed_total", "policy=\"default/edge#0\""), 0);
 }
+
+#[test]
+fn a_memquota_counts_by_its_dimensions_and_one_without_amount_limits_nothing() {
+    let backend = Backend::start();
+    let document = |kind: &str, name: &str, spec: &str| {
+        format!("---\napiVersion: config.istio.io/v1alpha2\nkind: {kind}\nmetadata: {{ name: {name} }}\nspec: {spec}\n")
+    };
+    let spec = document("QuotaSpec", "count", "{ rules: [{ quotas: [{ charge: 2, quota: requestcount }] }] }");
+    let binding =
+        document("QuotaSpecBinding", "count", "{ quotaSpecs: [{ name: count }], services: [{ service: app.test }] }");
+    let without = service_entry("app.test", backend.port) + &spec + &binding;
+    let amounts = document(
+        "handler",
+        "amounts",
+        "{ compiledAdapter: memquota, params: { quotas: [{ name: requestcount.instance.istio-system, maxAmount: 10, \
+         validDuration: 3600s, overrides: [{ dimensions: { user: gold, destination: app }, maxAmount: 20 }] }] } }",
+    );
+    let dimensions = document(
+        "instance",
+        "requestcount",
+        "{ compiledTemplate: quota, params: { dimensions: { user: 'request.headers[\"x-user\"] | \"nobody\"', \
+         destination: 'destination.service.name' } } }",
+    );
+    let tie = document("rule", "tie", "{ actions: [{ handler: amounts, instances: [requestcount] }] }");
+    let weir = Weir::start(&without, &["--workers", "2"]);
+    let admitted = |user: &str| {
+        let mut client = Client::open(weir.outbound);
+        let ask = |_| client.send("GET", "app.test", "/", &format!("x-user: {user}\r\n")).expect("an answer").status;
+        (0..15).map(ask).filter(|status| *status == 200).count()
+    };
+    assert_eq!(admitted("a"), 15);
+    weir.write(&(without + &amounts + &dimensions + &tie));
+    assert_eq!(weir.admin("POST", "/api/v1/reload").status, 200);
+    assert_eq!((admitted("a"), admitted("b"), admitted("gold")), (5, 5, 10));
+    assert_eq!(sum(&weir, "istio_rate_limit_allowed_total", "policy=\"default/count#requestcount@app.test\""), 20);
+}

@@ -58,6 +58,8 @@ pub enum Use {
     /// A list of other documents.
     List,
     RateLimitPolicy,
+    /// QuotaSpec, QuotaSpecBinding, memquota, redisquota, handler, instance, rule.
+    Quota,
     /// Validated, and without effect yet.
     Later,
     /// The same, and it guards something.
@@ -110,13 +112,13 @@ pub static KINDS: &[Kind] = &[
     checked(kind("PeerAuthentication", SECURITY, BETA, Use::LaterSecurity), peer_authentication::check),
     checked(kind("AuthorizationPolicy", SECURITY, BETA, Use::LaterSecurity), authorization_policy::check),
     checked(kind("RequestAuthentication", SECURITY, BETA, Use::LaterSecurity), request_authentication::check),
-    kind("QuotaSpec", MIXER, ALPHA2, Use::Later),
-    kind("QuotaSpecBinding", MIXER, ALPHA2, Use::Later),
-    kind("rule", MIXER, ALPHA2, Use::Later),
-    kind("instance", MIXER, ALPHA2, Use::Later),
-    kind("handler", MIXER, ALPHA2, Use::Later),
-    kind("memquota", MIXER, ALPHA2, Use::Later),
-    kind("redisquota", MIXER, ALPHA2, Use::Later),
+    kind("QuotaSpec", MIXER, ALPHA2, Use::Quota),
+    kind("QuotaSpecBinding", MIXER, ALPHA2, Use::Quota),
+    kind("rule", MIXER, ALPHA2, Use::Quota),
+    kind("instance", MIXER, ALPHA2, Use::Quota),
+    kind("handler", MIXER, ALPHA2, Use::Quota),
+    kind("memquota", MIXER, ALPHA2, Use::Quota),
+    kind("redisquota", MIXER, ALPHA2, Use::Quota),
     kind("ServiceMonitor", PROMETHEUS, V1, Use::Later),
     kind("PrometheusRule", PROMETHEUS, V1, Use::Later),
     checked(kind("NetworkChaos", "chaos-mesh.org", ALPHA, Use::Later), network_chaos::check),

@@ -14,6 +14,7 @@ use crate::kind::envoy_filter::{EnvoyFilter, envoy_filter};
 use crate::kind::gateway::{Gateway, gateway};
 use crate::kind::mesh::{Mesh, mesh};
 use crate::kind::policy::{self, Guard};
+use crate::kind::quota::{Quota, quota};
 use crate::kind::rate_limit_policy::{RateLimitPolicy, rate_limit_policy};
 use crate::kind::reliability_policy::{ReliabilityPolicy, reliability_policy};
 use crate::kind::service::{Service, Serving, endpoints, service, slice};
@@ -43,6 +44,7 @@ pub struct Words {
     pub filters: Vec<Arc<EnvoyFilter>>,
     pub policies: Vec<Arc<ReliabilityPolicy>>,
     pub rates: Vec<Arc<RateLimitPolicy>>,
+    pub quotas: Vec<Arc<Quota>>,
     pub services: Vec<Arc<Service>>,
     pub serving: Vec<Arc<Serving>>,
     pub mesh: Option<Arc<Mesh>>,
@@ -61,6 +63,7 @@ enum Word {
     Filter(Arc<EnvoyFilter>),
     Policy(Arc<ReliabilityPolicy>),
     Rate(Arc<RateLimitPolicy>),
+    Quota(Arc<Quota>),
     Service(Arc<Service>),
     Serving(Vec<Arc<Serving>>),
     Mesh(Arc<Mesh>),
@@ -242,6 +245,7 @@ impl Words {
             Word::Filter(word) => self.filters.push(word),
             Word::Policy(word) => self.policies.push(word),
             Word::Rate(word) => self.rates.push(word),
+            Word::Quota(word) => self.quotas.push(word),
             Word::Service(word) => self.services.push(word),
             Word::Serving(word) => self.serving.extend(word),
             Word::Mesh(word) => match &self.mesh {
@@ -318,6 +322,7 @@ fn word(document: &Document<'_>, spec: &Object<'_>) -> Option<Word> {
         Use::Sidecar => Some(Word::Sidecar(Arc::new(sidecar(spec, namespace)))),
         Use::ReliabilityPolicy => Some(Word::Policy(Arc::new(reliability_policy(spec, namespace)))),
         Use::RateLimitPolicy => Some(Word::Rate(Arc::new(rate_limit_policy(spec, namespace, name)))),
+        Use::Quota => quota(spec, document).map(|quota| Word::Quota(Arc::new(quota))),
         Use::Mesh => Some(Word::Mesh(Arc::new(mesh(spec)))),
         Use::Later | Use::LaterSecurity => {
             (document.kind.check)(spec, document);

@@ -68,6 +68,18 @@ fn around(kind: &str) -> &'static str {
         "ReliabilityPolicy" | "RateLimitPolicy" => {
             "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: a }\nspec: { host: a.test, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: a }\nspec: { hosts: [a.test], http: [{ name: r, fault: { abort: { httpStatus: 503, percentage: { value: 5 } } }, route: [{ destination: { host: a.test, subset: v1, port: { number: 80 } } }] }] }\n"
         }
+        "QuotaSpec" => {
+            "---\napiVersion: config.istio.io/v1alpha2\nkind: QuotaSpecBinding\nmetadata: { name: b }\nspec: { quotaSpecs: [{ name: spec }, { name: it }], services: [{ name: a.test }] }\n---\napiVersion: config.istio.io/v1alpha2\nkind: memquota\nmetadata: { name: amounts }\nspec: { quotas: [{ name: q, maxAmount: 5, validDuration: 3s }, { name: it, maxAmount: 5, validDuration: 3s }] }\n"
+        }
+        "QuotaSpecBinding" => {
+            "---\napiVersion: config.istio.io/v1alpha2\nkind: QuotaSpec\nmetadata: { name: spec }\nspec: { rules: [{ quotas: [{ quota: m }, { quota: it }] }] }\n---\napiVersion: config.istio.io/v1alpha2\nkind: memquota\nmetadata: { name: amounts }\nspec: { quotas: [{ name: m, maxAmount: 5, validDuration: 3s }, { name: it, maxAmount: 5, validDuration: 3s }] }\n"
+        }
+        "memquota" | "redisquota" | "handler" => {
+            "---\napiVersion: config.istio.io/v1alpha2\nkind: QuotaSpec\nmetadata: { name: spec }\nspec: { rules: [{ quotas: [{ quota: m }, { quota: it }] }] }\n---\napiVersion: config.istio.io/v1alpha2\nkind: QuotaSpecBinding\nmetadata: { name: b }\nspec: { quotaSpecs: [{ name: spec }, { name: it }], services: [{ name: a.test }] }\n---\napiVersion: config.istio.io/v1alpha2\nkind: instance\nmetadata: { name: m }\nspec: { compiledTemplate: quota, params: { dimensions: { user: 'request.headers[\"u\"]' } } }\n"
+        }
+        "instance" => {
+            "---\napiVersion: config.istio.io/v1alpha2\nkind: QuotaSpec\nmetadata: { name: spec }\nspec: { rules: [{ quotas: [{ quota: m }, { quota: it }] }] }\n---\napiVersion: config.istio.io/v1alpha2\nkind: QuotaSpecBinding\nmetadata: { name: b }\nspec: { quotaSpecs: [{ name: spec }, { name: it }], services: [{ name: a.test }] }\n---\napiVersion: config.istio.io/v1alpha2\nkind: memquota\nmetadata: { name: amounts }\nspec: { quotas: [{ name: q, maxAmount: 5, validDuration: 3s }, { name: it, maxAmount: 5, validDuration: 3s }] }\n"
+        }
         "ServiceEntry" => {
             "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: c }\nspec: { host: c.test, subsets: [{ name: v1, labels: { version: v1 } }] }\n---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: c }\nspec: { hosts: [c.test], http: [{ route: [{ destination: { host: c.test, subset: v1 } }] }] }\n"
         }

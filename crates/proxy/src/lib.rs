@@ -29,6 +29,7 @@ mod parting;
 mod pressure;
 mod rates;
 mod record;
+mod shared;
 mod upstream;
 mod worker;
 

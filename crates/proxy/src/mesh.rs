@@ -14,7 +14,7 @@ use crate::handle::Options;
 use crate::limits::{Limits, Pot};
 use crate::own::Own;
 use crate::pressure::Pressure;
-use crate::rates::{Counts, Rates};
+use crate::rates::{Meter, Rates};
 use crate::upstream::resolve::{Fixed, Resolver};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ pub(crate) struct Live {
     /// By `LimitIndex`.
     pub(crate) limits: Vec<Arc<Pot>>,
     /// By `RateIndex`.
-    pub(crate) rates: Vec<Arc<Counts>>,
+    pub(crate) rates: Vec<Meter>,
     /// Of clusters whose endpoints have names: those of the documents.
     fixed: Vec<Fixed>,
 }

@@ -23,6 +23,7 @@ pub mod outbound;
 pub mod outlier_detection;
 pub mod peer_authentication;
 pub mod policy;
+pub mod quota;
 pub mod rate_limit_policy;
 pub mod reliability_policy;
 pub mod request_authentication;

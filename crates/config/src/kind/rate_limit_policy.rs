@@ -92,8 +92,14 @@ fn rule(written: &Object<'_>, at: usize) -> Option<Rule> {
     let modes = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
     let mode = written.word("mode", &modes).map(|mode| mode.value).unwrap_or_default();
     let answer = written.object("respond").map(|respond| answer(&respond)).unwrap_or_default();
+    if let Some(amount) =
+        amount.filter(|amount| cost.header.is_none() && amount.burst > 0 && cost.default > amount.burst)
+    {
+        let words =
+            format!("a request costs {} and at most {} can be there: every one is refused", cost.default, amount.burst);
+        written.sink.add(written.problem(Code::NoEffect, "cost", words).hint("raise `burst`, or lower the cost"));
+    }
     let shared = shared(written);
-    written.unenforced(&["scope", "store"]);
     Some(Rule { name, matches, key, amount: amount?, overrides, cost, mode, answer, shared, place: written.place() })
 }
 
@@ -171,9 +177,10 @@ fn shared(written: &Object<'_>) -> Option<Shared> {
         is_redis(&url, &redis).then(|| Shared { url: Arc::from(url.value), timeout, on_error, slice: None })
     });
     match (is_shared, written.has("store")) {
-        (true, _) => {
-            let words = "`scope: service` is accepted and not enforced yet: each process counts alone";
-            written.sink.add(written.problem(Code::NotEnforced, "scope", words));
+        (true, false) => {
+            let words = "`scope: service` needs a `store`: without one each process counts alone";
+            let hint = "add `store: { redis: { url: \"redis://…\" } }`";
+            written.sink.add(written.problem(Code::NoEffect, "scope", words).hint(hint));
         }
         (false, true) => {
             let words = "a `store` is used by `scope: service` only: this rule counts in each process alone";
@@ -181,7 +188,7 @@ fn shared(written: &Object<'_>) -> Option<Shared> {
         }
         _ => {}
     }
-    shared.filter(|_| false)
+    shared.filter(|_| is_shared)
 }
 
 /// Is it an address of a Redis that weir can speak to?

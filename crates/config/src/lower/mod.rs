@@ -21,6 +21,7 @@ pub mod memory;
 pub mod merge;
 pub mod origins;
 pub mod outlier;
+pub mod quota;
 pub mod rate;
 pub mod retry;
 pub mod route;
@@ -122,7 +123,8 @@ fn lower(
     let mut plan = Plan { settings, outbound, gateways, clusters, ..Plan::default() };
     envoy_filter::apply(&mut plan, &words.filters, bundle, problems);
     let known = rate::Known { graph: &graph, services: &virtual_services, gateways: &words.gateways };
-    rate::apply(&mut plan, &words.rates, &known, Vec::new(), problems);
+    let quotas = quota::lower(&words.quotas, &graph, &mut plan, problems);
+    rate::apply(&mut plan, &words.rates, &known, quotas, problems);
     plan
 }
 

@@ -67,6 +67,14 @@ impl<S: State> Keyed<S> {
         &mut self.states[at]
     }
 
+    /// The state of a tag that has one; makes none.
+    pub fn get(&self, tag: u64) -> Option<S> {
+        match self.find(tag.max(1), Time::ZERO) {
+            Found::There(at) => Some(self.states[at]),
+            Found::Free(_) | Found::Taken(_) => None,
+        }
+    }
+
     /// Places that hold a key, in use or as new.
     pub const fn keys(&self) -> usize {
         self.keys

@@ -196,6 +196,7 @@ fn a_table_keeps_keys_in_use_and_forgets_within_its_bound() {
     }
     assert!(table.keys() <= 2_048 && table.evicted > 90_000, "{} {}", table.keys(), table.evicted);
     // A minute later they are all as new: nothing is lost any more.
+    assert_eq!(table.get(tag(100_001)), None);
     let (evicted, later) = (table.evicted, Time::from_millis(60_002));
     for key in 0..1_000 {
         assert_eq!(amount.take(table.of(tag(key), later), 1, later).verdict, Verdict::Allowed);

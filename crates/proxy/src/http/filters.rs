@@ -14,9 +14,11 @@ use crate::rates::Rates;
 use crate::worker::Worker;
 use parking_lot::Mutex;
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use tokio::sync::oneshot;
 use weir_policy::cors;
 use weir_policy::filter::{Answer, Buckets, Passage, Step, Told, View};
 use weir_policy::flag::Flags;
@@ -100,6 +102,14 @@ pub(crate) async fn pass<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, res
             let view = View { facts: &inquiry.facts, peer: client.peer.ip(), buckets: &buckets };
             inquiry.passage.next(view, &mut worker.rng.borrow_mut(), worker.now())
         };
+        let step = match step {
+            // Few routes have shared limits: the others do not carry this future.
+            Step::Ask(limit) => match Box::pin(ask(inquiry, client, limit)).await {
+                Step::Pass => continue,
+                step => step,
+            },
+            step => step,
+        };
         inquiry.record.flags = inquiry.passage.flags;
         match step {
             Step::Pass => {
@@ -111,7 +121,7 @@ pub(crate) async fn pass<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, res
                 inquiry.record.marks = std::mem::take(&mut inquiry.passage.marks);
                 return Passed::Answer(answer);
             }
-            // No plan has a shared limit yet.
+            // It was asked above.
             Step::Ask(_) => {}
             Step::Wait(until) => {
                 note(inquiry, "delay", Flags::DELAY_INJECTED);
@@ -122,6 +132,45 @@ pub(crate) async fn pass<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, res
             }
         }
     }
+}
+
+/// Asks the store that processes share, as long as the rule has patience.
+async fn ask<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, limit: &'c rate::Limit) -> Step<'c> {
+    let (worker, rates) = (inquiry.worker, &inquiry.worker.mesh.rates);
+    let Some(wish) = limit.rules.wish(&inquiry.facts, client.peer.ip()) else { return Step::Pass };
+    let meter = &inquiry.live.rates[limit.index.0 as usize];
+    let began = worker.now();
+    let said = match rates.remembered(limit, &wish, began) {
+        Some(taken) => rate::Said::Taken(taken),
+        None => {
+            let patience = limit.rules.shared.as_ref().map(|shared| shared.timeout).unwrap_or_default();
+            let answer = meter.store.as_ref().map(|store| store.ask(&limit.rules, &wish));
+            let taken = match answer {
+                Some(answer) => wait(answer, worker, client, began + patience).await,
+                None => None,
+            };
+            let now = worker.now();
+            taken.iter().for_each(|taken| rates.remember(limit, &wish, *taken, now));
+            inquiry.admitted = now;
+            taken.map_or(rate::Said::Unknown, rate::Said::Taken)
+        }
+    };
+    meter.add(said);
+    inquiry.passage.answered(limit, &wish, said)
+}
+
+/// `None`: the store could not be asked, or was too slow.
+async fn wait(
+    mut answer: oneshot::Receiver<rate::Taken>,
+    worker: &Worker,
+    client: &mut Client,
+    until: Time,
+) -> Option<rate::Taken> {
+    poll_fn(|cx| match Pin::new(&mut answer).poll(cx) {
+        Poll::Ready(taken) => Poll::Ready(taken.ok()),
+        Poll::Pending => client.alarm.poll(&worker.mesh.clock, until, cx).map(|()| None),
+    })
+    .await
 }
 
 fn note(inquiry: &Inquiry<'_>, kind: &'static str, flag: Flags) {
