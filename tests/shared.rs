@@ -9,7 +9,7 @@ mod common;
 
 use common::{Backend, Client, Weir, eventually, folder, free_port, service_entry, signal};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -29,7 +29,7 @@ impl Redis {
     }
 
     fn start_with(more: &'static [&'static str]) -> Self {
-        let (port, folder) = (free_port(), folder());
+        let (port, folder) = (port_with_bus(), folder());
         let child = Self::spawn(port, &folder, more);
         let redis = Self { port, folder, more, child };
         redis.until_ready();
@@ -73,6 +73,16 @@ impl Drop for Redis {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// A node of a cluster listens 10,000 above its port too: that one must be free as well, and below the ephemeral range.
+fn port_with_bus() -> u16 {
+    loop {
+        let port = free_port();
+        if port < 22_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+            return port;
+        }
     }
 }
 
@@ -133,6 +143,23 @@ struct Offered {
     admitted: u64,
 }
 
+/// Asks Redis every millisecond until the end: how long it was away in all, beyond what the burst lasts. On a busy
+/// machine a process may not run for a while, and the tokens of that time are nobody's.
+fn away(port: u16, end: Instant) -> Duration {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("connected");
+    let mut reader = BufReader::new(stream);
+    let (mut away, mut last, mut line) = (Duration::ZERO, Instant::now(), String::new());
+    while last < end {
+        std::thread::park_timeout(Duration::from_millis(1));
+        reader.get_mut().write_all(b"PING\r\n").expect("sent");
+        line.clear();
+        reader.read_line(&mut line).expect("an answer");
+        away += last.elapsed().saturating_sub(Duration::from_millis(8));
+        last = Instant::now();
+    }
+    away
+}
+
 /// What a bucket without any fault admits of these.
 fn ideal(mut times: Vec<Instant>) -> u64 {
     times.sort();
@@ -161,6 +188,8 @@ fn four_processes_share_one_amount_within_two_percent() {
         eventually("the store is asked", || ask(weir, "/all", "first").header("x-ratelimit-limit").is_some());
     }
     let (began, end) = (Instant::now(), Instant::now() + LENGTH);
+    let port = redis.port;
+    let metronome = std::thread::spawn(move || away(port, end));
     let clients = weirs.iter().flat_map(|weir| [weir.outbound; CLIENTS]);
     let clients: Vec<_> = clients.map(|address| std::thread::spawn(move || offer(address, end))).collect();
     let done: Vec<Offered> = clients.into_iter().map(|client| client.join().expect("a client")).collect();
@@ -169,10 +198,13 @@ fn four_processes_share_one_amount_within_two_percent() {
     let asked: Vec<Instant> = done.iter().flat_map(|of| of.asked.iter().copied()).collect();
     let answered: Vec<Instant> = done.iter().flat_map(|of| of.answered.iter().copied()).collect();
     let offered = asked.len();
-    let (most, least) = ((RATE * length + BURST) * 1.02, ideal(asked).min(ideal(answered)) as f64 * 0.98);
+    let away = metronome.join().expect("the metronome").as_secs_f64();
+    let (most, least) = ((RATE * length + BURST) * 1.02, ideal(asked).min(ideal(answered)) as f64 * 0.98 - RATE * away);
     let unknown: u64 =
         weirs.iter().map(|weir| weir.metric("istio_rate_limit_unknown_total{policy=\"default/it#all\"}")).sum();
-    println!("{admitted} of {offered} in {length:.2} s, at least {least:.0}, {unknown} unknown");
+    println!(
+        "{admitted} of {offered} in {length:.2} s, at least {least:.0}, Redis {away:.3} s away, {unknown} unknown"
+    );
     assert!((admitted as f64) <= most, "{admitted} in {length} s");
     assert!((admitted as f64) >= least, "{admitted} in {length} s, at least {least}, {unknown} unknown");
 }
@@ -267,7 +299,6 @@ const NODE: &[&str] =
     &["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "1000"];
 
 fn cluster() -> Vec<Redis> {
-    // The bus has another port: 10,000 more.
     let nodes: Vec<Redis> = (0..3).map(|_| Redis::start_with(NODE)).collect();
     let addresses = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
     let made = Command::new("redis-cli")

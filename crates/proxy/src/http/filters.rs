@@ -149,9 +149,9 @@ async fn ask<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, limit: &'c rate
                 Some(answer) => wait(answer, worker, client, began + patience).await,
                 None => None,
             };
-            let now = worker.now();
-            taken.iter().for_each(|taken| rates.remember(limit, &wish, *taken, now));
-            inquiry.admitted = now;
+            // From before it was asked: the store's answer is not older than that.
+            taken.iter().for_each(|taken| rates.remember(limit, &wish, *taken, began));
+            inquiry.admitted = worker.now();
             taken.map_or(rate::Said::Unknown, rate::Said::Taken)
         }
     };
