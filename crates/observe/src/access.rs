@@ -38,32 +38,40 @@ impl Line<'_> {
     pub fn json(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"start_time\":\"");
         time(out, self.start_time_unix_ms);
-        out.push(b'"');
-        text(out, "method", self.method);
-        text(out, "path", self.path);
-        text(out, "protocol", self.protocol.as_bytes());
-        number(out, "response_code", u64::from(self.response_code));
-        text(out, "response_flags", self.response_flags.as_bytes());
-        text(out, "response_code_details", self.response_code_details.as_bytes());
-        number(out, "bytes_received", self.bytes_received);
-        number(out, "bytes_sent", self.bytes_sent);
-        number(out, "duration", self.duration_ms);
+        text(out, b"\",\"method\":\"", self.method);
+        text(out, b"\",\"path\":\"", self.path);
+        text(out, b"\",\"protocol\":\"", self.protocol.as_bytes());
+        number(out, b"\",\"response_code\":", u64::from(self.response_code));
+        text(out, b",\"response_flags\":\"", self.response_flags.as_bytes());
+        text(out, b"\",\"response_code_details\":\"", self.response_code_details.as_bytes());
+        number(out, b"\",\"bytes_received\":", self.bytes_received);
+        number(out, b",\"bytes_sent\":", self.bytes_sent);
+        number(out, b",\"duration\":", self.duration_ms);
         match self.upstream_service_time_ms {
-            Some(millis) => number(out, "upstream_service_time", millis),
-            None => null(out, "upstream_service_time"),
+            Some(millis) => number(out, b",\"upstream_service_time\":", millis),
+            None => out.extend_from_slice(b",\"upstream_service_time\":null"),
         }
-        text(out, "request_id", self.request_id);
-        text(out, "authority", self.authority);
-        address(out, "upstream_host", self.upstream_host);
-        text(out, "upstream_cluster", self.upstream_cluster.as_bytes());
-        text(out, "route_name", self.route_name.as_bytes());
-        address(out, "downstream_remote_address", Some(self.downstream_remote_address));
-        number(out, "attempts", u64::from(self.attempts));
+        text(out, b",\"request_id\":\"", self.request_id);
+        text(out, b"\",\"authority\":\"", self.authority);
+        match self.upstream_host {
+            Some(host) => {
+                out.extend_from_slice(b"\",\"upstream_host\":\"");
+                socket_address(out, host);
+                out.push(b'"');
+            }
+            None => out.extend_from_slice(b"\",\"upstream_host\":null"),
+        }
+        text(out, b",\"upstream_cluster\":\"", self.upstream_cluster.as_bytes());
+        text(out, b"\",\"route_name\":\"", self.route_name.as_bytes());
+        out.extend_from_slice(b"\",\"downstream_remote_address\":\"");
+        socket_address(out, self.downstream_remote_address);
+        number(out, b"\",\"attempts\":", u64::from(self.attempts));
         if let Some(status) = self.grpc_status {
-            number(out, "grpc_status", u64::from(status));
+            number(out, b",\"grpc_status\":", u64::from(status));
         }
         if !self.reason.is_empty() {
-            text(out, "reason", self.reason.as_bytes());
+            text(out, b",\"reason\":\"", self.reason.as_bytes());
+            out.push(b'"');
         }
         out.extend_from_slice(b"}\n");
     }
@@ -103,44 +111,38 @@ fn dash(text: &str) -> &str {
     if text.is_empty() { "-" } else { text }
 }
 
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn null(out: &mut Vec<u8>, name: &str) {
-    key(out, name);
-    out.extend_from_slice(b"null");
-}
-
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
+/// Appends what stands before a number, and the number.
+fn number(out: &mut Vec<u8>, before: &[u8], value: u64) {
+    out.extend_from_slice(before);
     decimal(out, value);
+}
+
+/// `00` to `99`.
+const PAIRS: [[u8; 2]; 100] = pairs();
+
+const fn pairs() -> [[u8; 2]; 100] {
+    let (mut pairs, mut value) = ([[0; 2]; 100], 0);
+    while value < 100 {
+        pairs[value] = [b'0' + value as u8 / 10, b'0' + value as u8 % 10];
+        value += 1;
+    }
+    pairs
 }
 
 /// In decimal, without the machinery of `fmt`: a line has a dozen numbers.
 fn decimal(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0u8; 20];
     let mut at = digits.len();
-    loop {
+    while value >= 10 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
+        value /= 100;
+    }
+    if value > 0 || at == digits.len() {
         at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
+        digits[at] = b'0' + value as u8;
     }
     out.extend_from_slice(&digits[at..]);
-}
-
-fn padded(out: &mut Vec<u8>, value: u64, width: usize) {
-    let mut power = 10u64.pow(width as u32 - 1);
-    while power > 1 && value < power {
-        out.push(b'0');
-        power /= 10;
-    }
-    decimal(out, value);
 }
 
 fn socket_address(out: &mut Vec<u8>, value: SocketAddr) {
@@ -159,23 +161,10 @@ fn socket_address(out: &mut Vec<u8>, value: SocketAddr) {
     decimal(out, u64::from(four.port()));
 }
 
-fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    key(out, name);
-    out.push(b'"');
+/// Appends what stands before a text, and the text.
+fn text(out: &mut Vec<u8>, before: &[u8], value: &[u8]) {
+    out.extend_from_slice(before);
     escape(out, value);
-    out.push(b'"');
-}
-
-fn address(out: &mut Vec<u8>, name: &str, value: Option<SocketAddr>) {
-    match value {
-        None => null(out, name),
-        Some(value) => {
-            key(out, name);
-            out.push(b'"');
-            socket_address(out, value);
-            out.push(b'"');
-        }
-    }
 }
 
 /// Printable ASCII as it is; the rest as `\u00XX`, each byte taken as Latin-1, as header bytes are.
@@ -201,14 +190,15 @@ fn time(out: &mut Vec<u8>, unix_ms: u64) {
     let (days, rest) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
     let (year, month, day) = date(days);
     let (hour, minute, second, millis) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1000 % 60, rest % 1000);
-    let parts =
-        [(year, 4, b'-'), (month, 2, b'-'), (day, 2, b'T'), (hour, 2, b':'), (minute, 2, b':'), (second, 2, b'.')];
-    for (value, width, behind) in parts {
-        padded(out, value, width);
-        out.push(behind);
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let pairs =
+        [(0, year / 100), (2, year), (5, month), (8, day), (11, hour), (14, minute), (17, second), (21, millis)];
+    for (at, value) in pairs {
+        text[at..at + 2].copy_from_slice(&PAIRS[(value % 100) as usize]);
     }
-    padded(out, millis, 3);
-    out.push(b'Z');
+    // The last three digits end in pairs too.
+    text[20] = b'0' + (millis / 100) as u8;
+    out.extend_from_slice(&text);
 }
 
 /// The civil date of a day since 1970-01-01: years counted from March, so that the leap day is the last.

@@ -26,6 +26,7 @@ pub mod fault;
 pub mod filter;
 pub mod flag;
 pub mod flood;
+pub mod fold;
 pub mod grpc;
 pub mod inflight;
 pub mod limit;

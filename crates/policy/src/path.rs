@@ -24,8 +24,14 @@ pub fn normalise<'a>(path: &'a [u8], out: &'a mut Vec<u8>) -> Result<&'a [u8], U
 
 /// Nothing that decoding or resolving could change. Says no too often rather than too seldom.
 fn is_normal(path: &[u8]) -> bool {
-    let odd = path.iter().fold(false, |odd, byte| odd | (*byte == b'%') | (*byte == b'\\') | is_no_path(*byte));
-    !odd && !path.windows(2).any(|pair| pair == b"/.")
+    const ODD: u8 = 1;
+    const DOT: u8 = 2;
+    // No early exit, so that the compiler makes it a vector loop; a dot behind a slash is looked for when there is one.
+    let seen = path.iter().fold(0, |seen, byte| {
+        let odd = if (*byte == b'%') | (*byte == b'\\') | is_no_path(*byte) { ODD } else { 0 };
+        seen | odd | if *byte == b'.' { DOT } else { 0 }
+    });
+    seen & ODD == 0 && !(seen & DOT != 0 && path.windows(2).any(|pair| pair == b"/."))
 }
 
 /// Decodes escapes of unreserved characters (RFC 3986 section 6.2.2.2) and turns backslashes.

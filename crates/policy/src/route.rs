@@ -7,6 +7,7 @@
 //! Does not: change the request (the wet side applies [`Forward::rewrite`] and the header edits).
 
 use crate::filter::Chain;
+use crate::fold::Folding;
 use crate::origin::Origins;
 use crate::place::Place;
 use crate::plan::ClusterIndex;
@@ -30,9 +31,9 @@ pub use unmet::Unmet;
 pub struct Table {
     hosts: Vec<Arc<VirtualHost>>,
     /// Lower-case host without port or final dot.
-    exact: HashMap<Arc<str>, usize>,
+    exact: HashMap<Arc<str>, usize, Folding>,
     /// `.example.com` of `*.example.com`.
-    suffix: HashMap<Arc<str>, usize>,
+    suffix: HashMap<Arc<str>, usize, Folding>,
     /// `*`.
     any: Option<usize>,
     /// What requests pass first that no rule matches.
@@ -311,10 +312,16 @@ impl Table {
 
     /// The virtual host that an authority belongs to.
     pub fn host(&self, authority: &[u8]) -> Option<&VirtualHost> {
-        let mut lower = [0u8; LONGEST_HOST];
-        let name = bare_host(authority, &mut lower);
-        let index = name.and_then(|name| self.named(name)).or(self.any)?;
+        let index = self.by_name(authority).or(self.any)?;
         self.hosts.get(index).map(AsRef::as_ref)
+    }
+
+    fn by_name(&self, authority: &[u8]) -> Option<usize> {
+        if self.exact.is_empty() && self.suffix.is_empty() {
+            return None;
+        }
+        let mut lower = [0u8; LONGEST_HOST];
+        self.named(bare_host(authority, &mut lower)?)
     }
 
     fn named(&self, name: &str) -> Option<usize> {

@@ -6,7 +6,7 @@
 //! ```
 //! Does not: know what the deadline is for.
 
-use crate::clock::Clock;
+use crate::clock::Watch;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ struct Armed {
 
 impl Alarm {
     /// Ready when `deadline` has passed.
-    pub(crate) fn poll(&mut self, clock: &Clock, deadline: Time, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, clock: &Watch, deadline: Time, cx: &mut Context<'_>) -> Poll<()> {
         let armed = self.armed.get_or_insert_with(|| Armed {
             until: deadline,
             sleep: Box::pin(tokio::time::sleep_until(clock.instant(deadline))),

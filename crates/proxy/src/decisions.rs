@@ -121,7 +121,7 @@ pub(crate) struct Decisions {
 
 impl Decisions {
     /// Why there is to be a record of this request; `None` = there is to be none.
-    pub(crate) fn wants(&self, worker: &Worker, record: &Record) -> Option<Kept> {
+    pub(crate) fn wants(&self, worker: &Worker, record: &Record<'_>) -> Option<Kept> {
         let failed = record.flags != Flags::NONE || record.reason.is_some() || !(1..500).contains(&record.status);
         if failed {
             Some(Kept::Error)
@@ -136,7 +136,7 @@ impl Decisions {
 }
 
 /// Makes the record, and gives it to whoever is to have it.
-pub(crate) fn keep(record: &mut Record, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, took: Duration, why: Kept) {
+pub(crate) fn keep(record: &mut Record<'_>, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, took: Duration, why: Kept) {
     let decision = Arc::new(decision(record, worker, asked, took, why));
     if worker.mesh.taps.on.load(Ordering::Relaxed) {
         worker.mesh.taps.tell(&decision);
@@ -146,8 +146,14 @@ pub(crate) fn keep(record: &mut Record, worker: &Rc<Worker>, asked: Option<&Aske
     }
 }
 
-fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, took: Duration, kept: Kept) -> Decision {
-    let live = record.live.take();
+fn decision(
+    record: &mut Record<'_>,
+    worker: &Worker,
+    asked: Option<&Asked<'_>>,
+    took: Duration,
+    kept: Kept,
+) -> Decision {
+    let live = record.live;
     let method = asked.map(|asked| asked.request.method.of(asked.buf)).unwrap_or_default();
     let path = asked.map(|asked| asked.request.target.of(asked.buf)).unwrap_or_default();
     let authority = asked.map(|asked| {
@@ -155,15 +161,15 @@ fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, too
         parts(&form, asked.request, asked.buf).2
     });
     let authority = authority.unwrap_or_default();
-    let wished = live.as_ref().zip(asked);
+    let wished = live.zip(asked);
     let wished = wished.and_then(|(live, asked)| wishes(asked.request, asked.buf, live, record.door, record.peer.ip()));
-    let compatibility = live.as_ref().map(|live| live.plan.settings.compatibility);
+    let compatibility = live.map(|live| live.plan.settings.compatibility);
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-    let host = live.as_ref().and_then(|live| table(live, record.door)?.host(authority));
-    let clusters = live.as_ref().zip(record.route.as_ref());
+    let host = live.and_then(|live| table(live, record.door)?.host(authority));
+    let clusters = live.zip(record.route);
     let clusters = clusters.map(|(live, route)| clusters_of(route, |index| live.plan.upstream(index)));
     Decision {
-        version: live.as_ref().map(|live| Arc::clone(&live.plan.version)).unwrap_or_default(),
+        version: live.map(|live| Arc::clone(&live.plan.version)).unwrap_or_default(),
         id: text(asked.map(|asked| asked.request_id).unwrap_or_default(), LONGEST_NAME),
         method: text(method, LONGEST_NAME),
         authority: text(authority, LONGEST_NAME),
@@ -173,14 +179,14 @@ fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, too
             Door::Gateway { port } => Listener::Port(port),
         },
         host: host.map(|host| Arc::clone(&host.name)),
-        route: record.route.take(),
+        route: record.route.cloned(),
         clusters: clusters.unwrap_or_default(),
         chosen: record.chosen,
         wished: wished.unwrap_or_default(),
         compatibility: compatibility.unwrap_or(Compatibility::Weir),
         trail: std::mem::take(&mut record.trail),
-        judged: judged(record, live.as_deref()),
-        started: worker.mesh.clock.unix_millis().saturating_sub(millis),
+        judged: judged(record, live.map(|live| &**live)),
+        started: worker.clock.unix_millis().saturating_sub(millis),
         duration: took,
         service_time: record.service_time,
         status: record.status,
@@ -194,7 +200,7 @@ fn decision(record: &mut Record, worker: &Worker, asked: Option<&Asked<'_>>, too
 }
 
 /// The marks of its limits, each with its rules: a request has the limits of one route and one destination.
-fn judged(record: &mut Record, live: Option<&Arc<Live>>) -> Vec<Judged> {
+fn judged(record: &mut Record<'_>, live: Option<&Arc<Live>>) -> Vec<Judged> {
     let marks = std::mem::take(&mut record.marks);
     let of = |mark: Mark| Some(Judged { rules: Arc::clone(live?.plan.rates.get(mark.index.0 as usize)?), mark });
     marks.into_iter().take(MOST_JUDGED).filter_map(of).collect()

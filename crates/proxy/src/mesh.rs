@@ -218,7 +218,10 @@ impl Mesh {
     }
 
     pub(crate) fn give_replay(&self, bytes: u64) {
-        self.replay.fetch_sub(bytes, Ordering::Relaxed);
+        // Most requests have nothing to give back, and all workers count here.
+        if bytes > 0 {
+            self.replay.fetch_sub(bytes, Ordering::Relaxed);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use weir_observe::{Line, Protocol, Sample, SeriesKey};
+use weir_policy::call::Call;
 use weir_policy::flag::Flags;
 use weir_policy::rate;
 use weir_policy::refusal::Refusal;
@@ -20,7 +21,7 @@ use weir_policy::trail::Trail;
 use weir_wire::{Name, RequestHead, Version};
 
 /// See the module.
-pub(crate) struct Record {
+pub(crate) struct Record<'a> {
     pub(crate) began: Time,
     pub(crate) status: u16,
     pub(crate) flags: Flags,
@@ -30,12 +31,12 @@ pub(crate) struct Record {
     pub(crate) received: u64,
     pub(crate) sent: u64,
     pub(crate) attempts: u32,
-    pub(crate) cell: Option<Arc<Cell>>,
+    pub(crate) cell: Option<&'a Arc<Cell>>,
     pub(crate) upstream: Option<SocketAddr>,
     pub(crate) service_time: Option<u64>,
-    pub(crate) route: Option<Arc<Route>>,
+    pub(crate) route: Option<&'a Arc<Route>>,
     /// The plan that it runs under.
-    pub(crate) live: Option<Lease>,
+    pub(crate) live: Option<&'a Lease>,
     pub(crate) door: Door,
     /// Which destination of the route the weights chose.
     pub(crate) chosen: Option<usize>,
@@ -54,7 +55,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) request_id: &'a [u8],
 }
 
-impl Record {
+impl Record<'_> {
     pub(crate) fn new(peer: SocketAddr, door: Door, began: Time) -> Self {
         Self {
             began,
@@ -79,14 +80,14 @@ impl Record {
         }
     }
 
-    /// The request is over.
-    pub(crate) fn finish(mut self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>) {
+    /// The request is over; so is its `call`, when there was one whose trail is not here already.
+    pub(crate) fn finish(&mut self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, call: Option<&mut Call>) {
         let now = worker.now();
         let duration = now.since(self.began);
         let grpc = asked.is_some_and(|asked| Spoken::of(asked.request, asked.buf) == Spoken::Grpc);
         let lost = (self.reason == Some(Refusal::UnknownHost)).then_some(worker.mesh.black_hole);
         let key = SeriesKey {
-            labels: self.cell.as_ref().map(|cell| cell.labels).or(lost),
+            labels: self.cell.map(|cell| cell.labels).or(lost),
             status: self.status,
             flags: self.flags.bits(),
             protocol: if grpc { Protocol::Grpc } else { Protocol::Http },
@@ -102,8 +103,11 @@ impl Record {
         if worker.log.is_on() {
             self.log(worker, asked, duration);
         }
-        if let Some(why) = worker.decisions.wants(worker, &self) {
-            decisions::keep(&mut self, worker, asked, duration, why);
+        if let Some(why) = worker.decisions.wants(worker, self) {
+            if let Some(call) = call {
+                self.trail = call.take_trail();
+            }
+            decisions::keep(self, worker, asked, duration, why);
         }
     }
 
@@ -112,7 +116,7 @@ impl Record {
         let flags = if self.flags == Flags::NONE { Cow::Borrowed("-") } else { Cow::Owned(self.flags.to_string()) };
         let authority = asked.and_then(|asked| Some(asked.request.host?.of(asked.buf))).unwrap_or_default();
         worker.log.write(&Line {
-            start_time_unix_ms: worker.mesh.clock.unix_millis().saturating_sub(millis(duration)),
+            start_time_unix_ms: worker.clock.unix_millis().saturating_sub(millis(duration)),
             method: asked.map(|asked| asked.request.method.of(asked.buf)).unwrap_or_default(),
             path: asked.map(|asked| asked.request.target.of(asked.buf)).unwrap_or_default(),
             protocol: match asked.map(|asked| asked.request.version) {
@@ -130,8 +134,8 @@ impl Record {
             request_id: asked.map(|asked| asked.request_id).unwrap_or_default(),
             authority,
             upstream_host: self.upstream,
-            upstream_cluster: self.cell.as_ref().map_or("", |cell| &cell.name),
-            route_name: self.route.as_ref().map_or("", |route| &route.name),
+            upstream_cluster: self.cell.map_or("", |cell| &cell.name),
+            route_name: self.route.map_or("", |route| &route.name),
             downstream_remote_address: self.peer,
             attempts: self.attempts,
             grpc_status: self.grpc,
@@ -142,6 +146,5 @@ impl Record {
 
 /// The value of `x-request-id`, as sent or as made.
 pub(crate) fn sent_request_id<'a>(request: &RequestHead, buf: &'a [u8]) -> Option<&'a [u8]> {
-    let field = request.fields.iter().find(|field| field.id == Name::XRequestId)?;
-    Some(field.value.of(buf)).filter(|value| !value.is_empty())
+    Some(request.field(Name::XRequestId)?.value.of(buf)).filter(|value| !value.is_empty())
 }

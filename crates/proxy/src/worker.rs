@@ -9,7 +9,9 @@
 
 use crate::accept::{self, Opened};
 use crate::buffer::Store;
+use crate::clock::Watch;
 use crate::decisions::Decisions;
+use crate::http::desk::Desks;
 use crate::log::Log;
 use crate::mesh::{Arrival, Cell, Door, Live, Mesh};
 use crate::parting::Parting;
@@ -28,6 +30,8 @@ use weir_policy::cluster::{Cluster, Draw};
 use weir_policy::rng::Rng;
 use weir_policy::time::Time;
 
+/// Where the two digits of each byte stand in a UUID.
+const DIGITS_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
 /// A block that no allocator keeps for itself.
@@ -85,8 +89,10 @@ pub(crate) enum Activity {
 pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) mesh: Arc<Mesh>,
+    pub(crate) clock: Rc<Watch>,
     pub(crate) pools: Pools,
     pub(crate) buffers: Store,
+    pub(crate) desks: Desks,
     pub(crate) shard: RefCell<Shard>,
     pub(crate) log: Log,
     pub(crate) decisions: Decisions,
@@ -100,8 +106,13 @@ pub(crate) struct Worker {
     /// Copies of requests that are under way to mirrors.
     pub(crate) mirrors: Rc<StdCell<u32>>,
     draining: StdCell<Draining>,
-    /// The second, and its `date`.
-    date: RefCell<(u64, Rc<str>)>,
+    date: RefCell<Date>,
+}
+
+/// The `date` of a second, as long as it lasts.
+struct Date {
+    until: Time,
+    text: Rc<str>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -133,9 +144,11 @@ pub(crate) struct Start {
 pub(crate) async fn run(start: Start) {
     let worker = Rc::new(Worker {
         index: start.index,
+        clock: Rc::new(Watch::new(start.mesh.clock)),
         mesh: start.mesh,
         pools: Pools::default(),
         buffers: Store::default(),
+        desks: Desks::default(),
         shard: RefCell::new(start.shard),
         log: start.log,
         decisions: start.decisions,
@@ -148,7 +161,7 @@ pub(crate) async fn run(start: Start) {
         orphaned: Notify::new(),
         mirrors: Rc::default(),
         draining: StdCell::new(Draining::No),
-        date: RefCell::new((0, "".into())),
+        date: RefCell::new(Date { until: Time::ZERO, text: "".into() }),
     });
     let sweeper = tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     let undertaker = tokio::task::spawn_local(bury(Rc::clone(&worker)));
@@ -159,6 +172,8 @@ pub(crate) async fn run(start: Start) {
     undertaker.abort();
     writer.abort();
     worker.log.flush_now();
+    // A desk holds its worker.
+    worker.desks.clear();
     drop(worker.pools.clear());
 }
 
@@ -185,7 +200,7 @@ async fn heed(worker: &Rc<Worker>, mut commands: mpsc::UnboundedReceiver<Command
 
 impl Worker {
     pub(crate) fn now(&self) -> Time {
-        self.mesh.clock.now()
+        self.clock.now()
     }
 
     /// The plan in force, for a whole request.
@@ -195,26 +210,28 @@ impl Worker {
 
     /// The `date` of now, made once per second.
     pub(crate) fn date(&self) -> Rc<str> {
-        let second = self.mesh.clock.unix_millis() / 1000;
+        let now = self.now();
         let mut date = self.date.borrow_mut();
-        if date.0 != second {
-            *date = (second, crate::clock::http_date(second).into());
+        if now >= date.until {
+            let millis = self.clock.unix_millis();
+            let until = now + Duration::from_millis(1000 - millis % 1000);
+            *date = Date { until, text: crate::clock::http_date(millis / 1000).into() };
         }
-        Rc::clone(&date.1)
+        Rc::clone(&date.text)
     }
 
     /// A request id for a client that sent none: random, in the form of a UUID (version 4).
     pub(crate) fn make_request_id<'i>(&self, into: &'i mut Vec<u8>) -> &'i [u8] {
         let mut rng = self.rng.borrow_mut();
         let (high, low) = (rng.next() & !0xf000 | 0x4000, rng.next() & !(0b11 << 62) | (0b10 << 62));
-        into.clear();
-        for (index, byte) in high.to_be_bytes().into_iter().chain(low.to_be_bytes()).enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                into.push(b'-');
-            }
-            into.push(b"0123456789abcdef"[usize::from(byte >> 4)]);
-            into.push(b"0123456789abcdef"[usize::from(byte & 15)]);
+        let bytes = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+        let mut text = [b'-'; 36];
+        for (byte, at) in bytes.into_iter().zip(DIGITS_AT) {
+            text[at] = b"0123456789abcdef"[usize::from(byte >> 4)];
+            text[at + 1] = b"0123456789abcdef"[usize::from(byte & 15)];
         }
+        into.clear();
+        into.extend_from_slice(&text);
         into
     }
 
@@ -381,6 +398,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.close_idle(now);
         if worker.mesh.pressure.stops_accepting() {
             worker.buffers.clear();
+            worker.desks.clear();
             // Allocators give memory back while they are used, and this thread may be idle now: a large block, never
             // touched, makes them look at what they hold.
             drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));

@@ -219,20 +219,14 @@ pub fn parse_trailers(block: &[u8]) -> Result<Vec<Field>, Malformed> {
     while at < block.len() {
         let line_end = memchr::memmem::find(&block[at..], b"\r\n").ok_or(Malformed::Trailers)? + at;
         let line = &block[at..line_end];
-        let colon = scan::token(line);
+        let colon = scan::token(line).length;
         if colon == 0 || line.get(colon) != Some(&b':') || !scan::is_value(&line[colon + 1..]) {
             return Err(Malformed::Trailers);
         }
         if fields.len() >= TRAILER_FIELDS {
             return Err(Malformed::Trailers);
         }
-        let value = line[colon + 1..].trim_ascii();
-        let from = at + colon + 1 + (line[colon + 1..].len() - line[colon + 1..].trim_ascii_start().len());
-        fields.push(Field {
-            name: Span::new(at, at + colon),
-            value: Span::new(from, from + value.len()),
-            id: Name::of(&line[..colon]),
-        });
+        fields.push(Field::new(Span::new(at, at + colon), Name::of(&line[..colon]), &line[colon + 1..]));
         at = line_end + 2;
     }
     Ok(fields)

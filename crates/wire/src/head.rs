@@ -7,7 +7,8 @@
 //! A head that arrives byte by byte costs no more than one that arrives at once: while it is incomplete only the new
 //! bytes are looked at. Does not: copy a byte.
 
-use crate::field::{Field, Name};
+use crate::facts::Facts;
+use crate::field::{Field, Name, Names};
 use crate::malformed::Malformed;
 use crate::scan;
 use crate::span::Span;
@@ -70,6 +71,10 @@ pub struct RequestHead {
     pub target: Span,
     pub version: Version,
     pub fields: Vec<Field>,
+    /// The names of `fields`.
+    pub names: Names,
+    /// One of them has an underscore.
+    pub underscored: bool,
     /// Bytes of the head.
     pub len: usize,
     pub framing: Framing,
@@ -86,6 +91,8 @@ pub struct ResponseHead {
     pub reason: Span,
     pub version: Version,
     pub fields: Vec<Field>,
+    /// The names of `fields`.
+    pub names: Names,
     pub len: usize,
     pub framing: Framing,
     pub connection: Connection,
@@ -101,6 +108,11 @@ pub enum RequestKind {
 }
 
 impl RequestHead {
+    /// The first field of this name.
+    pub fn field(&self, name: Name) -> Option<&Field> {
+        if self.names.has(name) { self.fields.iter().find(|field| field.id == name) } else { None }
+    }
+
     /// The next bytes are of another head.
     pub const fn restart(&mut self) {
         self.resume = 0;
@@ -209,8 +221,8 @@ struct Cursor<'a> {
     limit: usize,
 }
 
-impl Cursor<'_> {
-    fn rest(&self) -> &[u8] {
+impl<'a> Cursor<'a> {
+    fn rest(&self) -> &'a [u8] {
         &self.buf[self.at..]
     }
 
@@ -256,50 +268,48 @@ impl Cursor<'_> {
     }
 
     /// Passes all field lines and the empty line.
-    fn fields(&mut self, limits: &Limits, fields: &mut Vec<Field>) -> Result<(), Stop> {
+    fn fields(&mut self, limits: &Limits, fields: &mut Vec<Field>) -> Result<Facts, Stop> {
         fields.clear();
+        let mut facts = Facts::default();
         loop {
-            match self.rest().first() {
-                None => return Err(Stop::Short),
-                Some(b'\r') => return self.crlf(Malformed::LineEnd),
-                Some(_) => {}
+            let (start, line) = (self.at, self.rest());
+            if let [b'\r', ..] = line {
+                return self.crlf(Malformed::LineEnd).map(|()| facts);
             }
-            let field = self.field()?;
+            let colon = scan::colon(line).ok_or_else(|| misnamed(line))?;
+            let id = Name::of(&line[..colon]);
+            if !id.is_exact() {
+                let token = scan::token(&line[..colon]);
+                if token.length < colon || colon == 0 {
+                    return Err(misnamed(line));
+                }
+                facts.underscored |= token.underscored;
+            }
+            let behind = &line[colon + 1..];
+            let Some(length) = scan::value_end(behind) else { return Err(Stop::Short) };
+            if !matches!(behind[length], b'\r' | b'\n') {
+                return Err(Malformed::FieldValue.into());
+            }
+            let field = Field::new(Span::new(start, start + colon), id, &behind[..length]);
+            self.at = start + colon + 1 + length;
+            self.crlf(Malformed::LineEnd)?;
             if fields.len() >= limits.fields {
                 return Err(Malformed::TooManyFields.into());
             }
+            facts.see(&field, self.buf);
             fields.push(field);
         }
     }
+}
 
-    fn field(&mut self) -> Result<Field, Stop> {
-        let start = self.at;
-        let name_end = start + scan::token(self.rest());
-        match self.buf.get(name_end) {
-            None => return Err(Stop::Short),
-            Some(b':') if name_end > start => {}
-            Some(b' ' | b'\t') => return Err(Malformed::FieldSpace.into()),
-            Some(b'\n') => return Err(Malformed::LineEnd.into()),
-            Some(_) => return Err(Malformed::FieldName.into()),
-        }
-        self.at = name_end + 1;
-        let Some(length) = memchr::memchr2(b'\r', b'\n', self.rest()) else {
-            return Err(if scan::is_value(self.rest()) { Stop::Short } else { Malformed::FieldValue.into() });
-        };
-        let (mut from, mut to) = (self.at, self.at + length);
-        if !scan::is_value(&self.buf[from..to]) {
-            return Err(Malformed::FieldValue.into());
-        }
-        self.at = to;
-        self.crlf(Malformed::LineEnd)?;
-        while from < to && matches!(self.buf[from], b' ' | b'\t') {
-            from += 1;
-        }
-        while from < to && matches!(self.buf[to - 1], b' ' | b'\t') {
-            to -= 1;
-        }
-        let id = Name::of(&self.buf[start..name_end]);
-        Ok(Field { name: Span::new(start, name_end), value: Span::new(from, to), id })
+/// What is wrong with a line that does not begin with a name and a colon.
+#[cold]
+fn misnamed(line: &[u8]) -> Stop {
+    match line.get(scan::token(line).length) {
+        None => Stop::Short,
+        Some(b' ' | b'\t') => Malformed::FieldSpace.into(),
+        Some(b'\n') => Malformed::LineEnd.into(),
+        Some(_) => Malformed::FieldName.into(),
     }
 }
 
@@ -311,7 +321,7 @@ fn request(cursor: &mut Cursor<'_>, limits: &Limits, head: &mut RequestHead) -> 
         _ => {}
     }
     let start = cursor.at;
-    let length = scan::token(cursor.rest());
+    let length = scan::token(cursor.rest()).length;
     match cursor.rest().get(length) {
         None => return Err(Stop::Short),
         Some(b' ') if length > 0 => {}
@@ -331,9 +341,10 @@ fn request(cursor: &mut Cursor<'_>, limits: &Limits, head: &mut RequestHead) -> 
     cursor.at += length + 1;
     head.version = cursor.version()?;
     cursor.crlf(Malformed::Version)?;
-    cursor.fields(limits, &mut head.fields)?;
+    let facts = cursor.fields(limits, &mut head.fields)?.sound()?;
     head.len = cursor.at;
-    let facts = Facts::of(&head.fields, cursor.buf)?;
+    head.names = facts.names;
+    head.underscored = facts.underscored;
     head.connection = facts.connection;
     head.framing = facts.request_framing(head.version)?;
     head.host = facts.host(head.version, cursor.buf)?;
@@ -391,102 +402,10 @@ fn response(
     head.reason = Span::new(start, start + length);
     cursor.at += length;
     cursor.crlf(Malformed::StatusLine)?;
-    cursor.fields(limits, &mut head.fields)?;
+    let facts = cursor.fields(limits, &mut head.fields)?.sound()?;
     head.len = cursor.at;
-    let facts = Facts::of(&head.fields, cursor.buf)?;
+    head.names = facts.names;
     head.connection = facts.connection;
     head.framing = facts.response_framing(head.version, head.status, request)?;
     Ok(())
-}
-
-/// What the fields say about the message itself.
-#[derive(Default)]
-struct Facts {
-    length: Option<u64>,
-    /// `Transfer-Encoding`, when there is one.
-    coding: Option<Result<(), Malformed>>,
-    connection: Connection,
-    hosts: u32,
-    host: Span,
-}
-
-impl Facts {
-    fn of(fields: &[Field], buf: &[u8]) -> Result<Self, Malformed> {
-        let mut facts = Self::default();
-        for field in fields {
-            let value = field.value.of(buf);
-            match field.id {
-                Name::ContentLength => {
-                    if facts.length.is_some() {
-                        return Err(Malformed::ContentLength);
-                    }
-                    facts.length = Some(scan::number(value).ok_or(Malformed::ContentLength)?);
-                }
-                Name::TransferEncoding => {
-                    facts.coding = Some(match facts.coding {
-                        Some(_) => Err(Malformed::TransferEncoding),
-                        None if value.eq_ignore_ascii_case(b"chunked") => Ok(()),
-                        None => Err(Malformed::TransferCoding),
-                    });
-                }
-                Name::Host => {
-                    facts.hosts += 1;
-                    facts.host = field.value;
-                }
-                Name::Connection => facts.connection.read(value),
-                _ => {}
-            }
-        }
-        Ok(facts)
-    }
-
-    /// RFC 9112 sections 6.1 and 6.3; both lengths in one request are refused, not chosen between.
-    fn request_framing(&self, version: Version) -> Result<Framing, Malformed> {
-        match (self.coding, self.length) {
-            (None, None) => Ok(Framing::None),
-            (None, Some(length)) => Ok(Framing::Length(length)),
-            (Some(_), Some(_)) => Err(Malformed::TwoFramings),
-            (Some(_), None) if version == Version::Http10 => Err(Malformed::TransferEncoding),
-            (Some(coding), None) => coding.map(|()| Framing::Chunked),
-        }
-    }
-
-    fn response_framing(&self, version: Version, status: u16, request: RequestKind) -> Result<Framing, Malformed> {
-        if self.coding.is_some() && self.length.is_some() {
-            return Err(Malformed::TwoFramings);
-        }
-        let bodiless = status < 200 || matches!(status, 204 | 304) || request == RequestKind::Head;
-        let tunnel = request == RequestKind::Connect && (200..300).contains(&status);
-        match (self.coding, self.length) {
-            (Some(Err(why)), _) => Err(why),
-            _ if bodiless || tunnel => Ok(Framing::None),
-            (Some(Ok(())), _) if version == Version::Http10 => Err(Malformed::TransferEncoding),
-            (Some(Ok(())), _) => Ok(Framing::Chunked),
-            (None, Some(length)) => Ok(Framing::Length(length)),
-            (None, None) => Ok(Framing::UntilClose),
-        }
-    }
-
-    /// Exactly one valid `Host` in HTTP/1.1, at most one in 1.0 (RFC 9112 section 3.2).
-    fn host(&self, version: Version, buf: &[u8]) -> Result<Option<Span>, Malformed> {
-        match self.hosts {
-            0 if version == Version::Http10 => Ok(None),
-            1 if valid_host(self.host.of(buf)) => Ok(Some(self.host)),
-            _ => Err(Malformed::Host),
-        }
-    }
-}
-
-impl Connection {
-    fn read(&mut self, value: &[u8]) {
-        for option in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if option.eq_ignore_ascii_case(b"close") {
-                self.close = true;
-            } else if option.eq_ignore_ascii_case(b"keep-alive") {
-                self.keep_alive = true;
-            } else if !option.is_empty() {
-                self.names = true;
-            }
-        }
-    }
 }

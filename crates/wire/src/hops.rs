@@ -1,6 +1,6 @@
 //! Hop-by-hop fields: the fixed ones, and those that `Connection` names (RFC 9110 section 7.6.1).
 
-use crate::field::{Field, Name};
+use crate::field::{Field, Name, Names};
 use crate::head::{RequestHead, ResponseHead};
 
 /// Which fields of one message end here.
@@ -15,10 +15,25 @@ pub struct Hops {
 /// Names in `Connection` that are looked at. More than that is nobody's honest list.
 const LISTED: usize = 64;
 
+/// Those that end here whatever they say.
+pub const FIXED: Names = Names::of(&[
+    Name::Connection,
+    Name::KeepAlive,
+    Name::ProxyConnection,
+    Name::TransferEncoding,
+    Name::Upgrade,
+    Name::Http2Settings,
+]);
+
 impl Hops {
     /// The fixed ones only.
     pub const fn none() -> Self {
         Self { listed: Vec::new(), all: false }
+    }
+
+    /// Are [`FIXED`] all that ends here, of a message without `te`?
+    pub const fn are_fixed(&self) -> bool {
+        self.listed.is_empty() && !self.all
     }
 
     pub fn of(head: &RequestHead, buf: &[u8]) -> Self {
@@ -38,14 +53,10 @@ impl Hops {
     }
 
     /// Does this field end here?
+    #[inline]
     pub fn is_hop(&self, field: &Field, buf: &[u8]) -> bool {
         match field.id {
-            Name::Connection
-            | Name::KeepAlive
-            | Name::ProxyConnection
-            | Name::TransferEncoding
-            | Name::Upgrade
-            | Name::Http2Settings => true,
+            id if FIXED.has(id) => true,
             Name::Te => field.value.of(buf) != b"trailers",
             id if self.all => may_be_dropped(id),
             _ => !self.listed.is_empty() && self.lists(field.name.of(buf)),

@@ -10,6 +10,7 @@
 //! Does not: read, allocate per field, or decide.
 
 pub mod body;
+mod facts;
 pub mod field;
 pub mod frame;
 pub mod head;
@@ -21,7 +22,7 @@ pub mod target;
 pub mod write;
 
 pub use body::{Body, Step};
-pub use field::{Field, Name};
+pub use field::{Field, Name, Names};
 pub use head::{
     Connection, Framing, Limits, Parsed, RequestHead, RequestKind, ResponseHead, Version, parse_request, parse_response,
 };

@@ -3,7 +3,7 @@
 //! Does not: send.
 
 use crate::body::{is_forwardable_trailer, parse_trailers};
-use crate::field::Field;
+use crate::field::{Field, Form};
 use crate::malformed::Malformed;
 
 /// Appends `name: value CRLF`.
@@ -25,6 +25,9 @@ pub fn number_field(out: &mut Vec<u8>, name: &[u8], value: u64) {
 
 /// Appends a number in decimal.
 pub fn decimal(out: &mut Vec<u8>, mut value: u64) {
+    if value < 10 {
+        return out.push(b'0' + value as u8);
+    }
     let mut digits = [0u8; 20];
     let mut at = digits.len();
     loop {
@@ -40,33 +43,25 @@ pub fn decimal(out: &mut Vec<u8>, mut value: u64) {
 
 /// Appends the fields that `keep` keeps. Neighbours that are written as we would write them are copied in one run.
 pub fn fields(out: &mut Vec<u8>, buf: &[u8], fields: &[Field], mut keep: impl FnMut(&Field) -> bool) {
-    let mut run: Option<(usize, usize)> = None;
+    // What waits to be copied.
+    let (mut from, mut to) = (0, 0);
     for one in fields {
         if !keep(one) {
             continue;
         }
-        let (start, value, end) = (one.name.start as usize, one.value.start as usize, one.value.end as usize);
-        let plain = value == one.name.end as usize + 2
-            && buf.get(value - 1) == Some(&b' ')
-            && buf.get(end..end + 2) == Some(b"\r\n");
-        run = match run {
-            Some((from, to)) if plain && to == start => Some((from, end + 2)),
-            open => {
-                if let Some((from, to)) = open {
-                    out.extend_from_slice(&buf[from..to]);
-                }
-                if plain {
-                    Some((start, end + 2))
-                } else {
-                    field(out, one.name.of(buf), one.value.of(buf));
-                    None
-                }
-            }
-        };
+        let start = one.name.start as usize;
+        if one.form == Form::Ours && to == start {
+            to = one.value.end as usize + 2;
+            continue;
+        }
+        out.extend_from_slice(buf.get(from..to).unwrap_or_default());
+        (from, to) = (start, start);
+        match one.form {
+            Form::Ours => to = one.value.end as usize + 2,
+            Form::Theirs => field(out, one.name.of(buf), one.value.of(buf)),
+        }
     }
-    if let Some((from, to)) = run {
-        out.extend_from_slice(&buf[from..to]);
-    }
+    out.extend_from_slice(buf.get(from..to).unwrap_or_default());
 }
 
 /// Appends one chunk; nothing for no data, which would end the body.

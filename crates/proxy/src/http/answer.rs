@@ -38,7 +38,7 @@ pub(crate) async fn refuse_now(
     worker: &Rc<Worker>,
     client: &mut Client,
     way: &mut Way,
-    mut record: Record,
+    record: &mut Record<'_>,
     asked: &Asked<'_>,
     refused: Refused,
 ) -> Next {
@@ -65,7 +65,7 @@ pub(crate) async fn refuse_now(
     record.details = reply::details(why);
     record.flags = record.flags.with(why.flags());
     if why == Refusal::ClientGone {
-        record.finish(worker, Some(asked));
+        record.finish(worker, Some(asked), None);
         return Next::Close;
     }
     let mut words = std::mem::take(&mut way.kept);
@@ -86,7 +86,7 @@ pub(crate) async fn refuse_now(
         Persistence::Keep | Persistence::KeepOld => Next::Request,
     };
     let next = reply::send(client, &way.down, next).await;
-    record.finish(worker, Some(asked));
+    record.finish(worker, Some(asked), None);
     next
 }
 
@@ -114,14 +114,15 @@ fn method(asked: &Asked<'_>) -> Method {
 
 /// Refuses before any upstream was asked. A body that may follow is not read: the connection is closed.
 pub(crate) async fn refuse(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, why: Refusal) -> Next {
-    let Inquiry { worker, live, request, buf, request_id, record, persistence, passage, edits, to_come, .. } = inquiry;
+    let Inquiry { worker, live, request, buf, request_id, mut record, persistence, passage, edits, to_come, .. } =
+        inquiry;
     let asked = Asked { request, buf, request_id };
     let (persistence, unread) = after_local(to_come, persistence);
     way.extra.clear();
     add_edits(&mut way.extra, edits);
     filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
     let refused = Refused { why, late: Late::default(), abort: None, persistence, unread };
-    refuse_now(worker, client, way, record, &asked, refused).await
+    refuse_now(worker, client, way, &mut record, &asked, refused).await
 }
 
 /// A local answer does not read the request's body, so the connection cannot go on behind one.
@@ -245,7 +246,7 @@ async fn answer(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, reply:
         Persistence::Keep | Persistence::KeepOld => Next::Request,
     };
     let next = reply::send(client, &way.down, next).await;
-    record.finish(worker, Some(&asked));
+    record.finish(worker, Some(&asked), None);
     next
 }
 
@@ -254,7 +255,7 @@ pub(crate) async fn refuse_old(
     worker: &Rc<Worker>,
     client: &mut Client,
     way: &mut Way,
-    record: Record,
+    record: Record<'_>,
     asked: &Asked<'_>,
 ) -> Next {
     refuse_protocol(worker, client, way, record, asked, 426).await
@@ -265,7 +266,7 @@ pub(crate) async fn bad_path(
     worker: &Rc<Worker>,
     client: &mut Client,
     way: &mut Way,
-    record: Record,
+    record: Record<'_>,
     asked: &Asked<'_>,
 ) -> Next {
     worker.mesh.registry.malformed("path");
@@ -276,7 +277,7 @@ async fn refuse_protocol(
     worker: &Rc<Worker>,
     client: &mut Client,
     way: &mut Way,
-    mut record: Record,
+    mut record: Record<'_>,
     asked: &Asked<'_>,
     status: u16,
 ) -> Next {
@@ -289,6 +290,6 @@ async fn refuse_protocol(
     let reply = Reply { status, body, reason: "bad_request", ..Reply::default() };
     reply::write_reply(worker, &mut way.down, &reply, Persistence::Close, method(asked));
     let next = reply::send(client, &way.down, Next::Linger).await;
-    record.finish(worker, Some(asked));
+    record.finish(worker, Some(asked), None);
     next
 }

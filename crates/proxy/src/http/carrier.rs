@@ -33,7 +33,7 @@ pub(crate) enum Protocol {
 
 impl Protocol {
     pub(crate) fn of(request: &weir_wire::RequestHead, buf: &[u8]) -> Self {
-        let kind = request.fields.iter().find(|field| field.id == Name::ContentType);
+        let kind = request.field(Name::ContentType);
         let rest = kind.and_then(|field| field.value.of(buf).strip_prefix(b"application/grpc"));
         if rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'+') { Self::Grpc } else { Self::Plain }
     }
@@ -63,7 +63,7 @@ pub(crate) struct Carrier<'a> {
     /// What the upstream is spoken to in.
     pub(crate) speaks: Version,
     /// The call's, for what it asks of response heads.
-    pub(crate) retry: Option<Arc<retry::Rules>>,
+    pub(crate) retry: Option<&'a retry::Rules>,
     /// Where the latest try went.
     pub(crate) last: Option<std::net::SocketAddr>,
 }
@@ -169,7 +169,7 @@ impl Carrier<'_> {
         let way = &self.exchange.way;
         let buf = way.answer.unread();
         let mut seen = outcome::Response::plain(way.response.status);
-        let marks = self.retry.as_deref().filter(|rules| !rules.headers.is_empty());
+        let marks = self.retry.filter(|rules| !rules.headers.is_empty());
         let heeds = self.compatibility == Compatibility::Weir;
         for field in &way.response.fields {
             if marks.is_some_and(|rules| rules.marks(field.name.of(buf))) {
@@ -199,7 +199,7 @@ impl Carrier<'_> {
             && seen.grpc.is_none()
             && seen.status == 200
             && self.exchange.is_sent()
-            && self.retry.as_deref().is_some_and(|rules| rules.after_grpc() && attempt.number <= rules.attempts)
+            && self.retry.is_some_and(|rules| rules.after_grpc() && attempt.number <= rules.attempts)
     }
 
     /// Waits a moment for the first piece of the answer's body; without one, its trailers say how it ended.
@@ -261,7 +261,7 @@ impl Guard<'_> {
 
     /// The call ended in order.
     pub(crate) fn end(&mut self) {
-        if let Some(mut call) = self.call.take()
+        if let Some(call) = &mut self.call
             && !call.over()
         {
             let now = self.worker.now();
@@ -272,9 +272,7 @@ impl Guard<'_> {
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if let Some(call) = self.call.take()
-            && !call.over()
-        {
+        if let Some(call) = self.call.take_if(|call| !call.over()) {
             self.worker.orphan(call, Arc::clone(self.cell));
         }
     }

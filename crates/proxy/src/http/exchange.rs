@@ -238,7 +238,7 @@ impl Exchange<'_> {
         let until = self.worker.now() + PEEK;
         poll_fn(|cx| match ride.poll_peek(cx) {
             Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => self.client.alarm.poll(&self.worker.mesh.clock, until, cx),
+            Poll::Pending => self.client.alarm.poll(&self.worker.clock, until, cx),
         })
         .await;
     }
@@ -301,7 +301,7 @@ impl Exchange<'_> {
         let slow = self.sending.as_ref().and_then(Pace::due).map(|until| (until, Ended::SlowBody));
         let first = [deadline, idle, slow].into_iter().flatten().min_by_key(|(until, _)| *until);
         let Some((until, ended)) = first else { return Poll::Pending };
-        self.client.alarm.poll(&self.worker.mesh.clock, until, cx).map(|()| ended)
+        self.client.alarm.poll(&self.worker.clock, until, cx).map(|()| ended)
     }
 
     /// The client sent `bytes` of its body; 0: it is not waited for.
@@ -324,7 +324,7 @@ impl Exchange<'_> {
             if self.upload.is_complete() && self.poll_client_gone(cx).is_ready() {
                 return Poll::Ready(Err(()));
             }
-            self.client.alarm.poll(&self.worker.mesh.clock, until, cx).map(Ok)
+            self.client.alarm.poll(&self.worker.clock, until, cx).map(Ok)
         })
         .await
     }

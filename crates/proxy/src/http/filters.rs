@@ -175,7 +175,7 @@ async fn wait(
 
 fn note(inquiry: &Inquiry<'_>, kind: &'static str, flag: Flags) {
     if inquiry.passage.flags.has(flag) {
-        let labels = inquiry.record.cell.as_ref().map(|cell| cell.labels);
+        let labels = inquiry.record.cell.map(|cell| cell.labels);
         inquiry.worker.mesh.registry.fault(labels, kind);
     }
 }
@@ -193,14 +193,16 @@ async fn pause(worker: &Worker, client: &mut Client, rest: &mut Buf, until: Time
         if client.poll_gone(rest, cx).is_ready() {
             return Poll::Ready(Pause::Gone);
         }
-        client.alarm.poll(&worker.mesh.clock, until, cx).map(|()| Pause::Over)
+        client.alarm.poll(&worker.clock, until, cx).map(|()| Pause::Over)
     })
     .await
 }
 
 /// Appends the fields that filters add to an answer: CORS and `x-ratelimit-*`.
 pub(crate) fn tell(passage: &Passage<'_>, live: &Live, own: &Own, asked: Origin<'_>, now: Time, out: &mut Vec<u8>) {
-    if let (Some(rules), Some(origin)) = (passage.cors, asked.value()) {
+    if let Some(rules) = passage.cors
+        && let Some(origin) = asked.value()
+    {
         rules.answer_fields(origin).for_each(|field| write::field(out, field.name.as_bytes(), field.value));
     }
     if let Some(level) = passage.level {

@@ -64,7 +64,7 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     let Scratch { head, rest, request, way, path: normal, rewritten, request_id } = scratch;
     let buf = head.unread();
     let mut record = client.record(began);
-    record.live = Some(Rc::clone(&live));
+    record.live = Some(&live);
     if request.version == Version::Http10 && live.plan.settings.compatibility == Compatibility::Istio {
         return refuse_old(worker, client, way, record, &Asked { request, buf, request_id: &[] }).await;
     }
@@ -143,7 +143,7 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
             let refusal = match &destination.target {
                 Target::Cluster(index) => {
                     let shape = Shape::of(forward, destination, entry, &inquiry, rewritten);
-                    return send(inquiry, client, way, rest, *index, &entry.then, destination, &shape).await;
+                    return send(&mut inquiry, client, way, rest, *index, &entry.then, destination, &shape).await;
                 }
                 Target::Unknown(_) => Refusal::NoCluster,
                 Target::NotEnforced(_) => Refusal::NotEnforced,
@@ -159,13 +159,13 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
 static NOTHING: Chain = Chain { filters: Vec::new() };
 
 /// The destination of a route that forwards; what filters answer counts for it too.
-fn choose<'e>(inquiry: &mut Inquiry<'_>, entry: &'e route::Entry) -> Option<&'e Destination> {
-    inquiry.record.route = Some(Arc::clone(&entry.then));
+fn choose<'e>(inquiry: &mut Inquiry<'e>, entry: &'e route::Entry) -> Option<&'e Destination> {
+    inquiry.record.route = Some(&entry.then);
     let Action::Forward(forward) = &entry.then.action else { return None };
     let destination = forward.choose(&mut inquiry.worker.rng.borrow_mut());
     inquiry.record.chosen = forward.destinations.iter().position(|one| std::ptr::eq(one, destination));
     if let Target::Cluster(index) = &destination.target {
-        inquiry.record.cell = Some(Arc::clone(&inquiry.live.cells[index.0 as usize]));
+        inquiry.record.cell = Some(&inquiry.live.cells[index.0 as usize]);
     }
     Some(destination)
 }
@@ -209,7 +209,7 @@ fn rewrite_path(rewrite: &Rewrite, when: &route::Match, path: &[u8], out: &mut V
     reason = "each is a different part of one request; a struct would only rename them"
 )]
 async fn send(
-    inquiry: Inquiry<'_>,
+    inquiry: &mut Inquiry<'_>,
     client: &mut Client,
     way: &mut Way,
     rest: &mut crate::buffer::Buf,
@@ -218,8 +218,8 @@ async fn send(
     destination: &Destination,
     shape: &Shape<'_>,
 ) -> Next {
-    let Inquiry { worker, live, request, buf, facts, request_id, mut record, persistence, passage, admitted, .. } =
-        inquiry;
+    let Inquiry { worker, live, request, buf, request_id, persistence, admitted, .. } = *inquiry;
+    let Inquiry { facts, record, passage, .. } = inquiry;
     let (cell, upstream) = (&live.cells[index.0 as usize], live.plan.upstream(index));
     let settings = &live.plan.settings;
     let hops = Hops::of(request, buf);
@@ -233,7 +233,7 @@ async fn send(
     let keep = if shape.mirrors.is_empty() { keep(terms.retry.as_deref(), idempotency, protocol) } else { Keep::Yes };
     let chunked = request.framing == Framing::Chunked && speaks != Version::Http2;
     let coding = if chunked { Coding::Chunked } else { Coding::Plain };
-    let upload = Upload::new(worker, request.framing, coding, keep, trailers, admitted);
+    let upload = Upload::new(worker, live, request.framing, coding, keep, trailers, admitted);
     way.kept.clear();
     way.down.clear();
     let kind = if facts.method == b"HEAD" { RequestKind::Head } else { RequestKind::Other };
@@ -260,15 +260,14 @@ async fn send(
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
     let copies = Copies::of(worker, live, shape.mirrors, &ask, terms.timeout, kind);
-    let hashed = Hashed::of(upstream, &facts, client);
+    let hashed = Hashed::of(upstream, facts, client);
     let way_to = demand(worker, upstream, shape.authority).await;
     let call = Call::new(terms.retry.clone(), terms.timeout, idempotency, upload.received)
         .hashed(hashed.hash)
         .to(way_to)
         .faulted(route.fault().cloned())
         .late(terms.late);
-    let stirred = admitted;
-    let mut exchange = Exchange {
+    let exchange = Exchange {
         worker,
         client,
         rest,
@@ -281,13 +280,11 @@ async fn send(
         deaf: false,
         interim: Interim::None,
         idle,
-        stirred,
+        stirred: admitted,
         copies,
         sending: pace,
         reading: pace,
     };
-    // Without a body there is nothing to wait for.
-    exchange.mirror();
     let mut guard = Guard { call: Some(call), worker, cell };
     let mut carrier = Carrier {
         exchange,
@@ -299,22 +296,23 @@ async fn send(
         compatibility: settings.compatibility,
         grpc: None,
         speaks,
-        retry: terms.retry,
+        retry: terms.retry.as_deref(),
         last: None,
     };
+    // Without a body there is nothing to wait for.
+    carrier.exchange.mirror();
     let verdict = match guard.call.as_mut() {
         Some(call) => drive(call, &mut carrier).await,
         None => Verdict::Refused(Refusal::Closed),
     };
-    let abort = guard.call.as_ref().and_then(Call::abort);
-    if let Some(call) = &mut guard.call {
+    if let Some(call) = &guard.call {
         record.attempts = call.attempts();
         record.flags = record.flags.with(call.flags());
-        record.trail = call.take_trail();
     }
     record.upstream = carrier.last;
     record.grpc = carrier.grpc;
-    let Carrier { mut exchange, .. } = carrier;
+    // The largest part of a request stays where it is from here to its end.
+    let exchange = &mut carrier.exchange;
     exchange.mirror();
     let asked = Asked { request, buf, request_id };
     match verdict {
@@ -323,35 +321,29 @@ async fn send(
             let deadline = guard.call.as_ref().and_then(Call::deadline);
             let (cookie, origin) = (hashed.cookie.as_deref(), Origin { request, buf });
             let version = request.version;
-            let way = Down { persistence, trailers, edits, cookie, deadline, version, passage: &passage, origin };
-            let next = relay(&mut exchange, lane, &mut record, upstream, &way, live).await;
+            let way = Down { persistence, trailers, edits, cookie, deadline, version, passage, origin };
+            let next = relay(exchange, lane, record, upstream, &way, live).await;
             if record.details == UPSTREAM_CUT {
                 guard.cut();
             }
             guard.end();
             record.received = exchange.upload.bytes;
-            record.finish(worker, Some(&asked));
+            record.finish(worker, Some(&asked), guard.call.as_mut());
             next
         }
         Verdict::Refused(why) => {
+            let abort = guard.call.as_ref().and_then(Call::abort);
             guard.end();
+            record.trail = guard.call.as_mut().map(Call::take_trail).unwrap_or_default();
             let Exchange { client, way, upload, .. } = exchange;
             way.extra.clear();
             headers::add(&mut way.extra, &[&first.response, &second.response]);
-            filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
+            filters::tell(passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
             record.received = upload.bytes;
             record.flags = record.flags.with(why.flags());
             let persistence = if upload.is_complete() { persistence } else { Persistence::Close };
-            let unread = !upload.is_complete();
-            refuse_now(
-                worker,
-                client,
-                way,
-                record,
-                &asked,
-                Refused { why, late: terms.late, abort, persistence, unread },
-            )
-            .await
+            let refused = Refused { why, late: terms.late, abort, persistence, unread: !upload.is_complete() };
+            refuse_now(worker, client, way, record, &asked, refused).await
         }
     }
 }
@@ -365,10 +357,7 @@ pub(crate) const fn speaks(upstream: &Upstream, client: Version) -> Version {
 }
 
 fn idempotency(request: &RequestHead, buf: &[u8]) -> Idempotency {
-    let keyed = || {
-        let key = request.fields.iter().find(|field| field.id == Name::IdempotencyKey);
-        key.is_some_and(|field| !field.value.is_empty())
-    };
+    let keyed = || request.field(Name::IdempotencyKey).is_some_and(|field| !field.value.is_empty());
     match Idempotency::of_method(request.method.of(buf)) {
         Idempotency::Unsafe if keyed() => Idempotency::Safe,
         idempotency => idempotency,
@@ -406,7 +395,7 @@ struct Down<'a> {
 async fn relay(
     exchange: &mut Exchange<'_>,
     mut lane: Lane,
-    record: &mut Record,
+    record: &mut Record<'_>,
     upstream: &Upstream,
     way: &Down<'_>,
     live: &Live,
@@ -468,7 +457,7 @@ async fn relay(
 /// The upstream's connection broke off in the middle of its answer.
 const UPSTREAM_CUT: &str = "upstream_reset_after_response_started{protocol_error}";
 
-fn note_end(worker: &Worker, record: &mut Record, relayed: Relayed) {
+fn note_end(worker: &Worker, record: &mut Record<'_>, relayed: Relayed) {
     let limit = match relayed {
         Relayed::Idle => Some(Limit::StreamIdle),
         Relayed::SlowBody => Some(Limit::SlowBody),

@@ -13,7 +13,8 @@ use weir_policy::cors;
 use weir_policy::grpc;
 use weir_policy::plan::Compatibility;
 use weir_policy::route::{Action, Edits, HeaderEdits};
-use weir_wire::{Field, Framing, Hops, Name, RequestHead, ResponseHead, Version, write};
+use weir_wire::hops::FIXED;
+use weir_wire::{Framing, Hops, Name, Names, RequestHead, ResponseHead, Version, write};
 
 /// Everything a request's head upstream is made of.
 #[derive(Clone, Copy)]
@@ -48,15 +49,19 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     }
     up.extend_from_slice(b" HTTP/1.1\r\n");
     write::field(up, b"host", ask.authority);
-    let plain = ask.edits.iter().all(|edits| edits.is_empty());
-    let mut leaves_trailers = false;
+    let touch = Touch::of(&ask.edits);
+    let gone = request_fields_gone(ask);
+    let with_te = ask.request.names.has(Name::Te);
+    // Of most requests, that is all there is to know.
+    let simple = ask.hops.are_fixed() && touch.is_nothing() && ask.protocol == Protocol::Plain && !with_te;
     write::fields(up, ask.buf, &ask.request.fields, |field| {
-        leaves_trailers |= Hops::leaves_trailers(field, ask.buf);
-        request_field_stays(field, ask)
-            && !(field.id == Name::GrpcTimeout && ask.protocol == Protocol::Grpc && expected.is_some())
-            && (plain || edits_leave(&ask.edits, field.name.of(ask.buf)))
+        !gone.has(field.id)
+            && (simple
+                || !(ask.hops.is_hop(field, ask.buf)
+                    || (field.id == Name::GrpcTimeout && ask.protocol == Protocol::Grpc && expected.is_some()))
+                    && touch.leaves(field.name.of(ask.buf)))
     });
-    if leaves_trailers {
+    if with_te && ask.request.fields.iter().any(|field| Hops::leaves_trailers(field, ask.buf)) {
         up.extend_from_slice(b"te: trailers\r\n");
     }
     match ask.request.framing {
@@ -66,7 +71,7 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
         }
         _ => {}
     }
-    let ours = |name: &[u8]| plain || edits_leave(&ask.edits, name);
+    let ours = |name: &[u8]| touch.leaves(name);
     forwarded(up, ask, &ours);
     if ours(b"x-request-id") {
         write::field(up, b"x-request-id", ask.request_id);
@@ -96,34 +101,40 @@ fn anticipates_content(method: &[u8]) -> bool {
     !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT")
 }
 
-fn request_field_stays(field: &Field, ask: &Ask<'_>) -> bool {
-    match field.id {
-        // Written by us.
-        Name::Host | Name::XRequestId | Name::XEnvoyAttemptCount | Name::XEnvoyExpectedRqTimeoutMs => false,
-        // A client's words to Envoy are neither obeyed nor passed on, as istiod sets it up; ours are ours.
-        Name::XEnvoyOther | Name::XEnvoyInternal | Name::XWeir => false,
-        // Edge: we own them. Inside the mesh they pass.
-        Name::XForwardedFor | Name::XForwardedProto => matches!(ask.door, Door::Outbound),
-        Name::XEnvoyOriginalPath => ask.original_path.is_none(),
-        _ => !ask.hops.is_hop(field, ask.buf),
-    }
+/// Fields of a request that never go upstream as the client sent them.
+fn request_fields_gone(ask: &Ask<'_>) -> Names {
+    /// Written by us; and a client's words to Envoy, which are neither obeyed nor passed on, as istiod sets it up.
+    const OURS: Names = FIXED.with(Names::of(&[
+        Name::Host,
+        Name::XRequestId,
+        Name::XEnvoyAttemptCount,
+        Name::XEnvoyExpectedRqTimeoutMs,
+        Name::XEnvoyOther,
+        Name::XEnvoyInternal,
+        Name::XWeir,
+    ]));
+    /// Edge: we own them. Inside the mesh they pass.
+    const EDGE: Names = OURS.with(Names::of(&[Name::XForwardedFor, Name::XForwardedProto]));
+    let gone = if matches!(ask.door, Door::Outbound) { OURS } else { EDGE };
+    if ask.original_path.is_some() { gone.with(Names::of(&[Name::XEnvoyOriginalPath])) } else { gone }
 }
 
 /// `x-forwarded-*`: passed through inside the mesh, owned at the edge.
 fn forwarded(up: &mut Vec<u8>, ask: &Ask<'_>, ours: &impl Fn(&[u8]) -> bool) {
-    let has = |name| ask.request.fields.iter().any(|field| field.id == name);
     match ask.door {
         Door::Outbound => {
-            if !has(Name::XForwardedProto) && ours(b"x-forwarded-proto") {
+            if !ask.request.names.has(Name::XForwardedProto) && ours(b"x-forwarded-proto") {
                 up.extend_from_slice(b"x-forwarded-proto: http\r\n");
             }
         }
         Door::Gateway { .. } => {
             if ours(b"x-forwarded-for") {
                 up.extend_from_slice(b"x-forwarded-for: ");
-                for field in ask.request.fields.iter().filter(|field| field.id == Name::XForwardedFor) {
-                    up.extend_from_slice(field.value.of(ask.buf));
-                    up.push(b',');
+                if ask.request.names.has(Name::XForwardedFor) {
+                    for field in ask.request.fields.iter().filter(|field| field.id == Name::XForwardedFor) {
+                        up.extend_from_slice(field.value.of(ask.buf));
+                        up.push(b',');
+                    }
                 }
                 write_ip(up, ask.peer);
                 up.extend_from_slice(b"\r\n");
@@ -151,6 +162,36 @@ fn write_ip(out: &mut Vec<u8>, peer: SocketAddr) {
     }
 }
 
+/// The edits of a head, and how long the names are that they set or remove: nearly all fields are told apart by that.
+struct Touch<'e> {
+    edits: &'e [&'e Edits],
+    /// A bit for each length; names of 63 bytes and more share the last.
+    lengths: u64,
+}
+
+impl<'e> Touch<'e> {
+    fn of(edits: &'e [&'e Edits]) -> Self {
+        let mut lengths = 0;
+        for one in edits {
+            one.remove.iter().for_each(|name| lengths |= Self::bit(name.len()));
+            one.set.iter().for_each(|(name, _)| lengths |= Self::bit(name.len()));
+        }
+        Self { edits, lengths }
+    }
+
+    fn bit(length: usize) -> u64 {
+        1 << length.min(63)
+    }
+
+    const fn is_nothing(&self) -> bool {
+        self.lengths == 0
+    }
+
+    fn leaves(&self, name: &[u8]) -> bool {
+        self.lengths & Self::bit(name.len()) == 0 || edits_leave(self.edits, name)
+    }
+}
+
 /// Does a field of this name stay, the peer's or one that we write? What is set or removed does not.
 fn edits_leave(edits: &[&Edits], name: &[u8]) -> bool {
     let named = |known: &str| known.as_bytes().eq_ignore_ascii_case(name) && !frames(known);
@@ -173,7 +214,7 @@ fn frames(name: &str) -> bool {
 
 /// Writes what the edits add, one after the other: each removes and sets over what those before it added.
 pub(crate) fn add(out: &mut Vec<u8>, edits: &[&Edits]) {
-    for (nth, one) in edits.iter().enumerate() {
+    for (nth, one) in edits.iter().enumerate().filter(|(_, one)| !one.is_empty()) {
         let later = &edits[nth + 1..];
         for (name, value) in one.set.iter().chain(&one.add) {
             if !frames(name) && (later.is_empty() || edits_leave(later, name.as_bytes())) {
@@ -254,7 +295,7 @@ pub(crate) struct Tell<'a> {
 /// Writes the head of the upstream's response for the client.
 pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], hops: &Hops, tell: &Tell<'_>) {
     write::status_line(down, response.status);
-    let plain = tell.edits.iter().all(|edits| edits.is_empty());
+    let touch = Touch::of(&tell.edits);
     let mut dated = false;
     write::fields(down, buf, &response.fields, |field| {
         let stays = match field.id {
@@ -265,14 +306,12 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
                 response.status != 204 && matches!(tell.delivery, Delivery::Length | Delivery::Empty | Delivery::Frames)
             }
             Name::Date => {
-                dated = plain || edits_leave(&tell.edits, b"date");
+                dated = touch.leaves(b"date");
                 true
             }
             _ => !hops.is_hop(field, buf),
         };
-        stays
-            && (plain || edits_leave(&tell.edits, field.name.of(buf)))
-            && tell.cors.is_none_or(|rules| !replaces(rules, field.name.of(buf)))
+        stays && touch.leaves(field.name.of(buf)) && tell.cors.is_none_or(|rules| !replaces(rules, field.name.of(buf)))
     });
     if !dated && !is_set(&tell.edits, "date") {
         write::field(down, b"date", tell.date);
@@ -280,7 +319,7 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
     if tell.compatibility == Compatibility::Istio && !is_set(&tell.edits, "server") {
         down.extend_from_slice(b"server: envoy\r\n");
     }
-    if plain || edits_leave(&tell.edits, b"x-envoy-upstream-service-time") {
+    if touch.leaves(b"x-envoy-upstream-service-time") {
         write::number_field(down, b"x-envoy-upstream-service-time", tell.service_time);
     }
     if tell.delivery == Delivery::Chunked {

@@ -36,7 +36,7 @@ pub(crate) struct Inquiry<'a> {
     pub(crate) buf: &'a [u8],
     pub(crate) facts: Facts<'a>,
     pub(crate) request_id: &'a [u8],
-    pub(crate) record: Record,
+    pub(crate) record: Record<'a>,
     pub(crate) persistence: Persistence,
     pub(crate) passage: Passage<'a>,
     /// Of its rule and of its destination, as far as they are known.

@@ -212,14 +212,14 @@ impl World for Sender<'_> {
     }
 
     async fn wait(&mut self, until: Time) -> Result<(), Refusal> {
-        tokio::time::sleep_until(self.worker.mesh.clock.instant(until)).await;
+        tokio::time::sleep_until(self.worker.clock.instant(until)).await;
         Ok(())
     }
 
     async fn attempt(&mut self, attempt: &Attempt) -> (Outcome, Option<Lane>) {
         let now = self.worker.now();
         let until = attempt.limits.deadline(now).map_or(now + LONGEST, |(until, _)| until.min(now + LONGEST));
-        let until = self.worker.mesh.clock.instant(until);
+        let until = self.worker.clock.instant(until);
         let (result, link) = match tokio::time::timeout_at(until, self.exchange(attempt)).await {
             Ok(Ok((response, lane))) => (Ended::Response(response), Some(lane)),
             Ok(Err(ended)) => (ended, None),

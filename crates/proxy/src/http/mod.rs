@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 pub(crate) mod carrier;
 pub(crate) mod demand;
+pub(crate) mod desk;
 pub(crate) mod exchange;
 pub(crate) mod filters;
 pub(crate) mod forward;

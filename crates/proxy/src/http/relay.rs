@@ -259,7 +259,7 @@ impl<'x, 'a> Relay<'x, 'a> {
         let reader = due(&exchange.reading).map(|until| (until, Relayed::SlowReader));
         let first = [deadline, idle, body, reader].into_iter().flatten().min_by_key(|(until, _)| *until);
         let Some((until, ended)) = first else { return Poll::Pending };
-        exchange.client.alarm.poll(&exchange.worker.mesh.clock, until, cx).map(|()| ended)
+        exchange.client.alarm.poll(&exchange.worker.clock, until, cx).map(|()| ended)
     }
 }
 
@@ -271,8 +271,8 @@ fn poll_give(
     last: Last,
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, ()>> {
-    let clock = client.clock;
-    match (client.line.poll_write(bytes, last, cx), reading) {
+    let Client { line, clock, .. } = client;
+    match (line.poll_write(bytes, last, cx), reading) {
         (Poll::Ready(Ok(count)), reading) if count > 0 => {
             if let Some(pace) = reading {
                 pace.moved(count as u64, || clock.now());

@@ -191,7 +191,7 @@ pub(crate) async fn malformed(worker: &Rc<Worker>, client: &mut Client, scratch:
     record.sent = body.len() as u64;
     // The client may be gone; there is nobody else to tell.
     let _ = flush(client, down).await;
-    record.finish(worker, None);
+    record.finish(worker, None, None);
 }
 
 /// Sends a reply to a request whose body may not have been read; says what follows on the connection.

@@ -1,28 +1,27 @@
 //! The server side of one client connection: read a head, have it answered, again.
 //!
 //! ```text
-//!   idle ──readable──► busy: borrow a scratch ─► head ─► forward ─► more bytes? ──yes──► head …
-//!    ▲                   │                                            │ no
-//!    └───────────────────┴──── give the scratch back ◄────────────────┘
+//!   idle ──readable──► a desk ─► borrow a scratch ─► head ─► forward ─► more bytes? ──yes──► head …
+//!    ▲                   │                                               │ no
+//!    └───────────────────┴──── give scratch and desk back ◄──────────────┘
 //! ```
-//! An idle connection holds its socket and little else: what a request needs is boxed only while it runs.
+//! An idle connection holds its socket and little else: what a request needs lies on a `desk` that is lent while it runs.
 //! A connection that begins with the preface of HTTP/2 is given to `http2::serve`.
 //! A panic in a request ends that connection and no other. Does not: route or answer (`forward` does).
 
+use super::desk::{Desks, Done, Job};
 use super::filters::Own;
 use super::forward::{self, Next};
 use super::line::Line;
 use super::{http2, reply};
 use crate::alarm::Alarm;
 use crate::buffer::{Buf, Read, Scratch};
-use crate::clock::Clock;
+use crate::clock::Watch;
 use crate::mesh::Door;
 use crate::record::Record;
 use crate::worker::{Activity, Place, Worker};
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
@@ -35,32 +34,33 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) door: Door,
     pub(crate) alarm: Alarm,
-    pub(crate) clock: Clock,
+    pub(crate) clock: Rc<Watch>,
     /// When it came, until its first head is read: the first head's time counts from there.
     pub(crate) opened: Option<Time>,
+    pub(crate) turn: Turn,
     pub(crate) own: Rc<Own>,
 }
 
 /// How a stretch of activity ended.
-enum After {
+pub(crate) enum After {
     Idle,
     Close,
-    /// It speaks HTTP/2.
-    Http2,
+    /// It speaks HTTP/2, and this is how it began.
+    Http2(Buf),
 }
 
 /// Serves a client until either side ends the connection.
 pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, peer: SocketAddr, door: Door) {
-    let mut client = Client {
+    let mut client = Box::new(Client {
         line: Line::Http1(stream),
         peer,
         door,
         alarm: Alarm::default(),
-        clock: worker.mesh.clock,
+        clock: Rc::clone(&worker.clock),
         opened: Some(worker.now()),
+        turn: Turn::First,
         own: Rc::default(),
-    };
-    let mut turn = Turn::First;
+    });
     loop {
         let since = worker.now();
         let fresh = client.opened.is_some() && head_deadline(&worker, &client).is_some();
@@ -69,19 +69,14 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, p
             return;
         }
         worker.mark(place.key, Activity::Busy);
-        let mut scratch = worker.buffers.lend();
-        let after = guarded(Box::pin(busy(&worker, &mut client, &mut scratch, &mut turn))).await;
-        match after {
-            Some(After::Idle) => worker.buffers.give_back(scratch),
-            Some(After::Close) => return worker.buffers.give_back(scratch),
-            Some(After::Http2) => {
-                let first = std::mem::take(&mut scratch.head);
-                worker.buffers.give_back(scratch);
-                let Line::Http1(stream) = client.line else { return };
+        match Desks::work(&worker, Job::Connection(client)).await {
+            Some(Done::Connection(back, After::Idle)) => client = back,
+            Some(Done::Connection(back, After::Http2(first))) => {
+                let Line::Http1(stream) = back.line else { return };
                 // Boxed: inlined, every idle HTTP/1.1 connection would hold the room for it.
                 return Box::pin(http2::serve::serve(worker, place, stream, peer, door, first)).await;
             }
-            // What a panic left behind in the scratch is not to be trusted.
+            Some(_) => return,
             None => return worker.mesh.registry.panicked(),
         }
     }
@@ -89,33 +84,32 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, p
 
 /// Only the first bytes of a connection can say that it speaks HTTP/2.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Turn {
+pub(crate) enum Turn {
     First,
     Later,
 }
 
-/// Runs a request's future; `None` when it panicked.
-pub(crate) async fn guarded<F: Future>(mut request: Pin<Box<F>>) -> Option<F::Output> {
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| request.as_mut().poll(cx))) {
-        Ok(poll) => poll.map(Some),
-        Err(_) => Poll::Ready(None),
-    })
-    .await
+/// Answers what a connection that has become readable sends, until no more is here.
+pub(crate) async fn busy(worker: &Rc<Worker>, client: &mut Client) -> After {
+    let mut scratch = worker.buffers.lend();
+    let after = answer_all(worker, client, &mut scratch).await;
+    worker.buffers.give_back(scratch);
+    after
 }
 
-async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, turn: &mut Turn) -> After {
+async fn answer_all(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -> After {
     loop {
         scratch.head.clear();
         std::mem::swap(&mut scratch.head, &mut scratch.rest);
-        match read_head(worker, client, scratch, *turn).await {
-            Arrived::Http2 => return After::Http2,
+        match read_head(worker, client, scratch).await {
+            Arrived::Http2 => return After::Http2(std::mem::take(&mut scratch.head)),
             Arrived::Head if is_ambiguous_at_the_edge(client, scratch) => {
                 worker.mesh.registry.malformed("underscore");
                 reply::malformed(worker, client, scratch, 400).await;
                 linger(client, &mut scratch.rest).await;
                 return After::Close;
             }
-            Arrived::Head => *turn = Turn::Later,
+            Arrived::Head => client.turn = Turn::Later,
             Arrived::Nothing => return After::Idle,
             Arrived::End => return After::Close,
             Arrived::TooSlow => {
@@ -131,6 +125,8 @@ async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, t
             }
         }
         match forward::forward(worker, client, scratch).await {
+            // What is still in the socket says so itself.
+            Next::Request if scratch.rest.is_empty() => return After::Idle,
             Next::Request => {}
             // What is unread would make the kernel reset the connection, and the client lose the answer.
             Next::Close if !scratch.rest.is_empty() => {
@@ -148,9 +144,7 @@ async fn busy(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, t
 
 /// `a_b` and `a-b` are one name to many servers behind us: who names one must not be able to mean the other.
 pub(crate) fn is_ambiguous_at_the_edge(client: &Client, scratch: &Scratch) -> bool {
-    let buf = scratch.head.unread();
-    matches!(client.door, Door::Gateway { .. })
-        && scratch.request.fields.iter().any(|field| field.name.of(buf).contains(&b'_'))
+    matches!(client.door, Door::Gateway { .. }) && scratch.request.underscored
 }
 
 enum Arrived {
@@ -166,8 +160,8 @@ enum Arrived {
 }
 
 /// Reads until a request head is complete; behind it, what came along is moved to `rest`.
-async fn read_head(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, turn: Turn) -> Arrived {
-    let (limits, deadline) = (head_limits(worker), head_deadline(worker, client));
+async fn read_head(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch) -> Arrived {
+    let (limits, deadline, turn) = (head_limits(worker), head_deadline(worker, client), client.turn);
     let Client { line: Line::Http1(stream), alarm, opened, .. } = client else { return Arrived::End };
     let Scratch { head, rest, request, .. } = scratch;
     request.restart();
@@ -195,7 +189,7 @@ async fn read_head(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scrat
                 Poll::Pending if head.is_empty() => return Poll::Ready(Arrived::Nothing),
                 Poll::Pending => {
                     let late = deadline.zip(begun).map(|(length, since)| since + length);
-                    return match late.map(|late| alarm.poll(&worker.mesh.clock, late, cx)) {
+                    return match late.map(|late| alarm.poll(&worker.clock, late, cx)) {
                         Some(Poll::Ready(())) => Poll::Ready(Arrived::TooSlow),
                         _ => Poll::Pending,
                     };
@@ -281,7 +275,7 @@ impl Client {
     }
 
     /// What the record of one of its requests starts with.
-    pub(crate) fn record(&self, began: Time) -> Record {
+    pub(crate) fn record<'r>(&self, began: Time) -> Record<'r> {
         Record::new(self.peer, self.door, began)
     }
 }
@@ -289,6 +283,7 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::Future;
 
     fn size<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()

@@ -41,7 +41,7 @@ impl Terms {
 
 /// What a request asks for itself, when it asks and its client is trusted.
 pub(crate) fn wishes(request: &RequestHead, buf: &[u8], live: &Live, door: Door, peer: IpAddr) -> Option<Wishes> {
-    if !asks(request) || !is_trusted(request, live, door, peer) {
+    if !request.names.has(Name::XEnvoyOther) || !is_trusted(request, live, door, peer) {
         return None;
     }
     let mut wishes = Wishes::default();
@@ -54,15 +54,11 @@ pub(crate) fn wishes(request: &RequestHead, buf: &[u8], live: &Live, door: Door,
 /// A gRPC client's own deadline (`grpc-timeout`) holds, capped by the route's timeout; as Envoy with Istio's
 /// `max_grpc_timeout`.
 fn as_grpc_asks(timeout: timeout::Rules, request: &RequestHead, buf: &[u8]) -> timeout::Rules {
-    let field = request.fields.iter().find(|field| field.id == Name::GrpcTimeout);
-    let asked = field.and_then(|field| grpc::timeout(field.value.of(buf))).filter(|asked| !asked.is_zero());
+    let asked = request.field(Name::GrpcTimeout);
+    let asked = asked.and_then(|field| grpc::timeout(field.value.of(buf))).filter(|asked| !asked.is_zero());
     let Some(asked) = asked.filter(|_| Protocol::of(request, buf) == Protocol::Grpc) else { return timeout };
     let whole = timeout.whole.map_or(asked, |cap| cap.min(asked));
     timeout::Rules { whole: Some(whole), per_try: timeout.per_try.filter(|per_try| *per_try < whole) }
-}
-
-fn asks(request: &RequestHead) -> bool {
-    request.fields.iter().any(|field| field.id == Name::XEnvoyOther)
 }
 
 /// Trusted by its address, and by having come straight from it.
@@ -72,5 +68,5 @@ fn is_trusted(request: &RequestHead, live: &Live, door: Door, peer: IpAddr) -> b
         Door::Outbound => &trust.outbound,
         Door::Gateway { .. } => &trust.gateways,
     };
-    trust::covers(ranges, peer) && !request.fields.iter().any(|field| field.id == Name::XForwardedFor)
+    !request.names.has(Name::XForwardedFor) && trust::covers(ranges, peer)
 }

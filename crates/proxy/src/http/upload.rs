@@ -10,6 +10,7 @@ use super::http2::stream::{Piece, Stream};
 use super::http2::text;
 use super::line::Line;
 use crate::buffer::{Buf, Read};
+use crate::mesh::Live;
 use crate::worker::Worker;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -78,13 +79,13 @@ pub(crate) enum Broken {
 impl Upload {
     pub(crate) fn new(
         worker: &Rc<Worker>,
+        live: &Live,
         framing: Framing,
         coding: Coding,
         keep: Keep,
         trailers: Trailers,
         now: Time,
     ) -> Self {
-        let live = worker.live();
         let limits = &live.plan.settings.limits;
         let received = matches!(framing, Framing::None | Framing::Length(0)).then_some(now);
         Self {

@@ -16,7 +16,7 @@ use weir_wire::{Body, Framing};
 
 /// See the module.
 pub(crate) enum Lane {
-    Own(Link),
+    Own(Box<Link>),
     Shared(Box<Ride>),
 }
 

@@ -112,12 +112,13 @@ impl Drop for Dialling<'_> {
 #[derive(Debug)]
 struct Endpoint {
     address: SocketAddr,
-    idle: Vec<Link>,
+    #[expect(clippy::vec_box, reason = "a link is moved from hand to hand many times")]
+    idle: Vec<Box<Link>>,
     /// Connections of this worker, idle or not.
     open: Rc<StdCell<u32>>,
     /// Those of them that speak HTTP/2.
     shared: Rc<Shared>,
-    in_line: VecDeque<oneshot::Sender<Link>>,
+    in_line: VecDeque<oneshot::Sender<Box<Link>>>,
 }
 
 /// A worker's part of one cluster.
@@ -133,7 +134,8 @@ pub(crate) struct Local {
 /// Connections that are to be dropped where no lock is held.
 #[derive(Default)]
 pub(crate) struct Swept {
-    links: Vec<Link>,
+    #[expect(clippy::vec_box, reason = "as they are kept")]
+    links: Vec<Box<Link>>,
     trunks: Vec<Rc<Trunk>>,
 }
 
@@ -154,6 +156,24 @@ impl Pools {
         let local =
             locals[number].get_or_insert_with(|| Local { cell: Arc::clone(cell), cursor: 0, endpoints: Vec::new() });
         act(local)
+    }
+
+    /// Hands a connection to whoever is first in line, or keeps it. Returns what the caller is to drop: a connection of
+    /// a cluster that is gone meanwhile, and what stood in its place.
+    fn take_back(&self, mut link: Box<Link>) -> (Option<Box<Link>>, Option<Endpoint>) {
+        let mut locals = self.locals.borrow_mut();
+        let Some(Some(local)) = locals.get_mut(link.cell.number as usize) else { return (Some(link), None) };
+        let (place, stale) = local.endpoint(link.endpoint, link.address);
+        while let Some(next) = place.in_line.pop_front() {
+            link.served = link.served.saturating_add(1);
+            match next.send(link) {
+                Ok(()) => return (None, stale),
+                Err(back) => link = back,
+            }
+            link.served -= 1;
+        }
+        place.idle.push(link);
+        (None, stale)
     }
 
     /// Closes connections of clusters that are not among `cells`, and returns them to be dropped.
@@ -224,7 +244,7 @@ pub(crate) async fn lend(
     endpoint: EndpointId,
     address: SocketAddr,
     rules: &Rules,
-) -> Result<Link, Ended> {
+) -> Result<Box<Link>, Ended> {
     let held = worker.pools.with(cell, |local| match local.endpoint(endpoint, address).0.open.get() {
         0 => Held::None,
         _ => Held::Some,
@@ -248,7 +268,7 @@ pub(crate) fn take_idle(
     endpoint: EndpointId,
     address: SocketAddr,
     rules: &Rules,
-) -> Option<Link> {
+) -> Option<Box<Link>> {
     let mut dead = Vec::new();
     let (found, stale) = worker.pools.with(cell, |local| {
         let (place, stale) = local.endpoint(endpoint, address);
@@ -274,7 +294,7 @@ async fn dial(
     endpoint: EndpointId,
     address: SocketAddr,
     rules: &Rules,
-) -> Result<Link, Ended> {
+) -> Result<Box<Link>, Ended> {
     let _waiting = Waiting(cell);
     let mut dialling = Dialling(Some(cell));
     let open = worker.pools.with(cell, |local| Open::one_more(&local.endpoint(endpoint, address).0.open));
@@ -282,7 +302,7 @@ async fn dial(
         Ok(stream) => {
             dialling.0 = None;
             let now = worker.now();
-            Ok(Link {
+            Ok(Box::new(Link {
                 stream,
                 address,
                 endpoint,
@@ -291,7 +311,7 @@ async fn dial(
                 served: 1,
                 opened: now,
                 idle_since: now,
-            })
+            }))
         }
         Err(why) => {
             drop(open);
@@ -317,7 +337,7 @@ async fn queue(
     cell: &Arc<Cell>,
     endpoint: EndpointId,
     address: SocketAddr,
-) -> Result<Link, Ended> {
+) -> Result<Box<Link>, Ended> {
     let waiting = Waiting(cell);
     let (sender, receiver) = oneshot::channel();
     worker.pools.with(cell, |local| local.endpoint(endpoint, address).0.in_line.push_back(sender));
@@ -338,35 +358,20 @@ async fn queue(
 }
 
 /// Puts a connection back that carried its exchange to a clean end; or closes it, when it has done enough.
-pub(crate) fn give_back(worker: &Worker, mut link: Link, rules: &Rules) {
+pub(crate) fn give_back(worker: &Worker, mut link: Box<Link>, rules: &Rules) {
     let now = worker.now();
     let used_up = rules.max_requests != 0 && link.served >= rules.max_requests;
     if used_up || !link.is_young(rules, now) || worker.is_draining() {
         return close(worker, link);
     }
     link.idle_since = now;
-    let cell = Arc::clone(&link.cell);
-    let (endpoint, address) = (link.endpoint, link.address);
-    let (left, stale) = worker.pools.with(&cell, |local| {
-        let (place, stale) = local.endpoint(endpoint, address);
-        let mut link = link;
-        while let Some(next) = place.in_line.pop_front() {
-            link.served = link.served.saturating_add(1);
-            match next.send(link) {
-                Ok(()) => return (None, stale),
-                Err(back) => link = back,
-            }
-            link.served -= 1;
-        }
-        place.idle.push(link);
-        (None::<Link>, stale)
-    });
+    let (left, stale) = worker.pools.take_back(link);
     drop(stale);
     drop(left);
 }
 
 /// Closes a connection that must not be used again.
-pub(crate) fn close(worker: &Worker, link: Link) {
+pub(crate) fn close(worker: &Worker, link: Box<Link>) {
     let (cell, endpoint, address) = (Arc::clone(&link.cell), link.endpoint, link.address);
     drop(link);
     call_next(worker, &cell, endpoint, address);

@@ -11,7 +11,7 @@ use super::connect;
 use super::pool::Open;
 use super::shared::Shared;
 use crate::alarm::Alarm;
-use crate::clock::Clock;
+use crate::clock::Watch;
 use crate::http::http2::pipe::{End, Pipe};
 use crate::mesh::Cell;
 use crate::worker::Worker;
@@ -42,7 +42,7 @@ pub(crate) struct Trunk {
     served: StdCell<u32>,
     opened: Time,
     idle_since: StdCell<Time>,
-    clock: Clock,
+    clock: Rc<Watch>,
     yard: Weak<Shared>,
 }
 
@@ -141,7 +141,7 @@ pub(crate) async fn open(
         .enable_push(false);
     let shaken = builder.handshake::<_, Bytes>(End(Rc::clone(&pipe))).await;
     let (send, mut connection) = shaken.map_err(|_| Ended::ConnectFailed(ConnectFailure::Refused))?;
-    let pulse = rules.ping.and_then(|ping| Pulse::new(ping, connection.ping_pong()?, worker.mesh.clock));
+    let pulse = rules.ping.and_then(|ping| Pulse::new(ping, connection.ping_pong()?, Rc::clone(&worker.clock)));
     let now = worker.now();
     let trunk = Rc::new(Trunk {
         send,
@@ -149,7 +149,7 @@ pub(crate) async fn open(
         served: StdCell::new(0),
         opened: now,
         idle_since: StdCell::new(now),
-        clock: worker.mesh.clock,
+        clock: Rc::clone(&worker.clock),
         yard: Rc::downgrade(yard),
     });
     let (yard, known) = (Rc::downgrade(yard), Rc::downgrade(&trunk));
@@ -183,7 +183,7 @@ async fn carry(mut connection: client::Connection<End, Bytes>, pipe: Rc<Pipe>, m
 struct Pulse {
     rules: connection::Ping,
     pings: PingPong,
-    clock: Clock,
+    clock: Rc<Watch>,
     alarm: Alarm,
     next: Next,
 }
@@ -195,7 +195,7 @@ enum Next {
 }
 
 impl Pulse {
-    fn new(rules: connection::Ping, pings: PingPong, clock: Clock) -> Option<Self> {
+    fn new(rules: connection::Ping, pings: PingPong, clock: Rc<Watch>) -> Option<Self> {
         let next = Next::Ping(clock.now() + rules.interval);
         Some(Self { rules, pings, clock, alarm: Alarm::default(), next })
     }

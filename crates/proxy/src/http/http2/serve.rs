@@ -12,9 +12,10 @@ use super::stream::Stream;
 use super::text::{self, Rest};
 use crate::alarm::Alarm;
 use crate::buffer::{Buf, Scratch};
+use crate::http::desk::{Desks, Job};
 use crate::http::filters::Own;
 use crate::http::line::Line;
-use crate::http::serve::{self, Client};
+use crate::http::serve::{self, Client, Turn};
 use crate::http::{forward, reply};
 use crate::mesh::Door;
 use crate::parting::Parting;
@@ -60,6 +61,13 @@ struct Session {
 
 /// A stream under way.
 struct Under(Rc<Session>);
+
+/// A stream that is to be answered.
+pub(crate) struct Begun {
+    under: Under,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+}
 
 /// Serves a client that has sent `first`, which begins as an HTTP/2 connection does.
 pub(crate) async fn serve(
@@ -195,11 +203,10 @@ impl Session {
             self.worker.mark(self.key, Activity::Busy);
         }
         self.streams.set(self.streams.get() + 1);
-        let under = Under(Rc::clone(self));
+        let worker = Rc::clone(&self.worker);
+        let job = Job::Stream(Box::new(Begun { under: Under(Rc::clone(self)), request, respond }));
         tokio::task::spawn_local(async move {
-            let worker = Rc::clone(&under.0.worker);
-            let task = Box::pin(run(&under.0, request, respond));
-            if serve::guarded(task).await.is_none() {
+            if Desks::work(&worker, job).await.is_none() {
                 worker.mesh.registry.panicked();
             }
         });
@@ -217,8 +224,9 @@ impl Drop for Under {
 }
 
 /// One request.
-async fn run(session: &Session, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let worker = &session.worker;
+pub(crate) async fn run(begun: Begun) {
+    let Begun { under, request, respond } = begun;
+    let (session, worker) = (&under.0, &under.0.worker);
     let (head, body) = request.into_parts();
     let rest = if body.is_end_stream() { Rest::Nothing } else { Rest::Something };
     let mut client = Client {
@@ -226,8 +234,9 @@ async fn run(session: &Session, request: Request<RecvStream>, respond: SendRespo
         peer: session.peer,
         door: session.door,
         alarm: Alarm::default(),
-        clock: worker.mesh.clock,
+        clock: Rc::clone(&worker.clock),
         opened: None,
+        turn: Turn::Later,
         own: Rc::clone(&session.limits),
     };
     let mut scratch = worker.buffers.lend();
