@@ -168,7 +168,7 @@ async fn wait(
 ) -> Option<rate::Taken> {
     poll_fn(|cx| match Pin::new(&mut answer).poll(cx) {
         Poll::Ready(taken) => Poll::Ready(taken.ok()),
-        Poll::Pending => client.alarm.poll(&worker.mesh.clock, until, cx).map(|()| None),
+        Poll::Pending => client.alarm.poll(&worker.clock, until, cx).map(|()| None),
     })
     .await
 }
