@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use weir_ledger::{Backend, Book, Counts, Faults, Load, count_log, count_metrics};
+use weir_ledger::{Backend, Book, Counts, Faults, Load, Speaks, count_log, count_metrics};
 
 fn long() -> bool {
     std::env::var_os("WEIR_SOAK").is_some()
@@ -49,7 +49,15 @@ spec:
 }
 
 fn load(to: SocketAddr, rate: u32) -> Load {
-    Load { to, host: "app.test".to_owned(), clients: 8, rate: Some(rate), kept: 50, requests: None }
+    Load {
+        speaks: Speaks::Http1,
+        to,
+        host: "app.test".to_owned(),
+        clients: 8,
+        rate: Some(rate),
+        kept: 50,
+        requests: None,
+    }
 }
 
 fn nothing_failed(counts: &Counts) {

@@ -1,6 +1,7 @@
 //! A backend that answers each request with its id, keeps a book, and fails a chosen share of them on purpose.
 
 use crate::book::Book;
+use crate::framed_backend;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -38,6 +39,20 @@ impl Backend {
                 std::thread::spawn(move || serve(stream, faults, &book));
             }
         });
+        Ok(Self { port, book })
+    }
+}
+
+impl Backend {
+    /// One that speaks HTTP/2: to GET and to unary gRPC calls as to any id, and `/talk`, which says back what is said.
+    ///
+    /// # Errors
+    /// No port.
+    pub fn start_framed() -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let port = listener.local_addr()?.port();
+        let book = Arc::new(Book::default());
+        framed_backend::serve(listener, Arc::clone(&book))?;
         Ok(Self { port, book })
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::backend::body;
 use crate::book::{Book, Counts};
+use crate::framed;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -12,9 +13,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+/// In what a client speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Speaks {
+    #[default]
+    Http1,
+    /// GET in HTTP/2, prior knowledge.
+    Http2,
+    /// A unary gRPC call.
+    Grpc,
+}
+
 /// What to send.
 #[derive(Clone, Debug)]
 pub struct Load {
+    pub speaks: Speaks,
     pub to: SocketAddr,
     pub host: String,
     /// Clients at the same time.
@@ -48,7 +61,10 @@ impl Load {
                     book: Arc::clone(&book),
                     next: Arc::clone(&next),
                 };
-                std::thread::spawn(move || client.run())
+                std::thread::spawn(move || match client.load.speaks {
+                    Speaks::Http1 => client.run(),
+                    Speaks::Http2 | Speaks::Grpc => framed::run(&client),
+                })
             })
             .collect();
         Running { stop, threads, book }
@@ -74,33 +90,55 @@ impl Running {
     }
 }
 
-struct Client {
-    load: Load,
+pub(crate) struct Client {
+    pub(crate) load: Load,
     index: usize,
-    stop: Arc<AtomicBool>,
-    book: Arc<Book>,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) book: Arc<Book>,
     next: Arc<AtomicU64>,
 }
 
+/// When the next request of a client is due.
+pub(crate) struct Pace {
+    pause: Option<Duration>,
+    next: Instant,
+}
+
+impl Pace {
+    /// How long to wait for it; the one after it is due a pause later, or at once when this one was late by more.
+    pub(crate) fn due(&mut self) -> Option<Duration> {
+        let pause = self.pause?;
+        let now = Instant::now();
+        let left = self.next.checked_duration_since(now);
+        self.next = if left.is_some() { self.next + pause } else { (self.next + pause).max(now) };
+        left
+    }
+}
+
 impl Client {
-    fn run(&self) {
+    pub(crate) fn pace(&self) -> Pace {
         let pause =
             self.load.rate.map(|rate| Duration::from_secs_f64(self.load.clients as f64 / f64::from(rate.max(1))));
-        let mut due = Instant::now() + pause.unwrap_or_default().mul_f64(self.index as f64 / self.load.clients as f64);
+        let first = pause.unwrap_or_default().mul_f64(self.index as f64 / self.load.clients as f64);
+        Pace { pause, next: Instant::now() + first }
+    }
+
+    /// The id of the next request; `None`: all are sent.
+    pub(crate) fn next_id(&self) -> Option<u64> {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.load.requests.is_none_or(|most| id <= most).then_some(id)
+    }
+
+    fn run(&self) {
+        let mut pace = self.pace();
         let mut micros = Vec::new();
         let mut connections = self.index as u32;
         let mut kept: Option<(Connection, u32)> = None;
         while !self.stop.load(Ordering::Relaxed) {
-            if let Some(pause) = pause {
-                while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-                    std::thread::park_timeout(left);
-                }
-                due = (due + pause).max(Instant::now() - pause);
+            if let Some(left) = pace.due() {
+                std::thread::sleep(left);
             }
-            let id = self.next.fetch_add(1, Ordering::Relaxed);
-            if self.load.requests.is_some_and(|most| id > most) {
-                break;
-            }
+            let Some(id) = self.next_id() else { break };
             let began = Instant::now();
             let (mut connection, left) = match kept.take() {
                 Some(kept) => kept,

@@ -12,7 +12,11 @@
 mod backend;
 mod book;
 mod client;
+mod framed;
+mod framed_backend;
+mod glance;
 
 pub use backend::{Backend, Faults};
 pub use book::{Book, Counts, count_log, count_metrics};
-pub use client::{Load, Running};
+pub use client::{Load, Running, Speaks};
+pub use framed::Talk;
