@@ -8,4 +8,4 @@ instructions: ; cargo bench --bench request
 fuzz: ; bash scripts/fuzz.sh
 planted: ; bash scripts/planted.sh
 golden: ; WEIR_GOLDEN=renew cargo test -p weir-sim --test script && WEIR_GOLDEN=renew cargo test --test docs fields
-soak: ; WEIR_SOAK=1 cargo test --release --test ledger --test streams --test limits -- --test-threads 1 --nocapture && bash scripts/small.sh
+soak: ; WEIR_SOAK=1 cargo test --release --test ledger --test streams --test limits -- --test-threads 1 --nocapture && target/venv/bin/python conformance/grpc_calls.py --messages 1000000 --direct && bash scripts/small.sh

@@ -19,7 +19,8 @@ install() {
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$@" >/dev/null
 }
 
-# The tests send signals by `kill`, and share limits by a real Redis; the conformance scenarios need PyYAML, and h2 for those that speak HTTP/2.
+# The tests send signals by `kill`, and share limits by a real Redis; the conformance scenarios need PyYAML, and h2 for those that
+# speak HTTP/2; gRPC's own client and server are Python's grpcio.
 environment() {
   type -P kill >/dev/null || install procps
   type -P redis-server redis-cli >/dev/null || install redis-server redis-tools
@@ -27,11 +28,13 @@ environment() {
     rm -rf target/venv
     python3 -m venv target/venv >/dev/null 2>&1 || { install python3-venv && python3 -m venv target/venv; }
   fi
-  target/venv/bin/python -c 'import yaml, h2' 2>/dev/null ||
+  target/venv/bin/python -c 'import yaml, h2, grpc, grpc_health.v1' 2>/dev/null ||
     target/venv/bin/pip install --quiet --disable-pip-version-check -r conformance/requirements.txt
 }
 
 conformance() { target/venv/bin/python conformance/check.py --weir target/release/weir --jobs 4 "$@"; }
+frames() { target/venv/bin/python conformance/frames.py --weir target/release/weir >target/frames.txt || { cat target/frames.txt; return 1; }; tail -1 target/frames.txt; }
+grpc() { target/venv/bin/python conformance/grpc_calls.py --weir target/release/weir; }
 fuzz_smoke() { WEIR_FUZZ_CASES=1000 cargo test --quiet -p weir-wire -p weir-config --test fuzz; }
 reference() { RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps; }
 
@@ -45,5 +48,7 @@ stage "fuzz smoke" fuzz_smoke
 stage "release build" cargo build --quiet --release
 stage "conformance" conformance
 stage "conformance, own defaults" conformance --without-compatibility
+stage "HTTP/2 in raw frames" frames
+stage "gRPC" grpc
 stage "tests" cargo test --workspace
 printf '%s\n' "" "all stages passed in $SECONDS s:" "${times[@]}"

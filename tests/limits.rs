@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use weir_ledger::{Faults, Load};
+use weir_ledger::{Faults, Load, Speaks};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -84,7 +84,7 @@ fn lim_01_slow_clients_are_ended_at_their_limit_and_good_ones_do_not_suffer() {
     let calm = Doors::open_with(backend.port, &written, &["--workers", "2"]);
     let good = |to| {
         let (host, rate) = ("app.test".to_owned(), Some(250));
-        Load { to, host, clients: 4, rate, kept: 100, requests: None }.start()
+        Load { speaks: Speaks::Http1, to, host, clients: 4, rate, kept: 100, requests: None }.start()
     };
     let (beside, alone) = (good(doors.edge), good(calm.edge));
     let books = [&beside, &alone].map(|running| Arc::clone(&running.book));

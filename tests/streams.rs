@@ -8,7 +8,8 @@
 mod common;
 
 use common::{Weir, eventually};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use weir_ledger::{Backend, Counts, Load, Running, Speaks, Talk};
 
 /// `short`, or `soak` in the long version.
@@ -140,4 +141,52 @@ fn a_drain_finishes_every_stream_and_says_goaway_twice() {
         assert_eq!(counts.answered(), counts.classes[2], "{counts:?}");
     }
     figure("a drain", &counts);
+}
+
+/// A backend whose every connection is given to `serve`.
+fn raw(serve: impl Fn(TcpStream) + Send + Sync + Copy + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    port
+}
+
+#[test]
+fn a_connection_on_which_no_ping_is_answered_is_ended() {
+    // It begins as HTTP/2 does, and then only reads.
+    let port = raw(|mut stream| {
+        stream.write_all(b"\0\0\0\x04\0\0\0\0\0").expect("SETTINGS");
+        std::io::copy(&mut stream, &mut std::io::sink()).expect("reads to the end");
+    });
+    let pings = "---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: { name: app }
+spec:
+  host: app.test
+  trafficPolicy: { connectionPool: { http: { http2KeepAlive: { interval: 200ms, timeout: 200ms } } } }
+";
+    let weir = Weir::start(&(mesh(port, 0) + pings), &["--workers", "1"]);
+    let answer = common::Client::open(weir.outbound).get("app.test", "/").expect("an answer");
+    assert_eq!((answer.status, answer.header("x-weir-reason")), (503, Some("upstream_closed")));
+}
+
+#[test]
+fn a_grpc_status_in_trailers_of_http1_is_counted() {
+    let port = raw(|mut stream| {
+        let mut seen = [0; 4096];
+        let _ = stream.read(&mut seen).expect("a request");
+        let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n\
+                      2\r\nhi\r\n0\r\ngrpc-status: 5\r\n\r\n";
+        stream.write_all(answer.as_bytes()).expect("an answer");
+    });
+    let weir = Weir::start(&common::service_entry("app.test", port), &["--workers", "1"]);
+    let grpc = "content-type: application/grpc\r\nconnection: close\r\n";
+    let answer = common::Client::open(weir.outbound).send("POST", "app.test", "/s/M", grpc).expect("an answer");
+    assert_eq!(answer.status, 200);
+    eventually("it is counted", || weir.admin("GET", "/metrics").text().contains("grpc_response_status=\"5\""));
 }

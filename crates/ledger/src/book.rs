@@ -13,6 +13,7 @@ pub struct Book {
     stale: AtomicU64,
     wrong: AtomicU64,
     closed: AtomicU64,
+    left_out: AtomicU64,
     /// Of the latest thing that went wrong, for people.
     words: std::sync::Mutex<Option<String>>,
     micros: std::sync::Mutex<Vec<u32>>,
@@ -32,6 +33,8 @@ pub struct Counts {
     pub wrong: u64,
     /// Connections that the peer asked to close (`connection: close`).
     pub closed: u64,
+    /// Requests that a GOAWAY left out, and that were sent again.
+    pub left_out: u64,
     pub words: Option<String>,
 }
 
@@ -75,6 +78,10 @@ impl Book {
         self.closed.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn left_out(&self) {
+        self.left_out.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn say(&self, why: String) {
         *lock(&self.words) = Some(why);
     }
@@ -101,6 +108,7 @@ impl Book {
             stale: read(&self.stale),
             wrong: read(&self.wrong),
             closed: read(&self.closed),
+            left_out: read(&self.left_out),
             words: lock(&self.words).clone(),
         }
     }

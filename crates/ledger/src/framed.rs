@@ -1,7 +1,10 @@
 //! Clients that speak HTTP/2: plain requests, gRPC calls, and one stream that is held open for as long as a test wants.
 //!
 //! A connection that was told to go (GOAWAY) is given up between two requests and counts as `closed`; a request that
-//! it was given and does not answer is `lost`, whatever the reason. Does not: send a request twice.
+//! it was given and does not answer is `lost`, whatever the reason but one: a GOAWAY that leaves it out promises that it was
+//! not looked at (RFC 9113 section 6.8); it is sent again, once, and counts as `left_out`.
+
+#![allow(clippy::disallowed_methods, reason = "a client of real servers lives in real time")]
 
 use crate::backend::body;
 use crate::client::{Client, Speaks};
@@ -127,7 +130,16 @@ async fn requests(client: &Client) {
         let Some(id) = client.next_id() else { break };
         let began = Instant::now();
         let Some(mut link) = usable(client, kept.take(), id).await else { continue };
-        if exchange(client, &mut link, id).await && link.served < client.load.kept {
+        let mut end = exchange(client, &mut link, id).await;
+        if end == End::LeftOut {
+            client.book.left_out();
+            let Some(another) = usable(client, None, id).await else { continue };
+            link = another;
+            end = exchange(client, &mut link, id).await;
+        }
+        if end == End::LeftOut {
+            client.book.lost(format!("id {id} was left out twice"));
+        } else if end == End::Answered && link.served < client.load.kept {
             kept = Some(link);
         }
         micros.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
@@ -154,25 +166,38 @@ async fn usable(client: &Client, kept: Option<Link>, id: u64) -> Option<Link> {
     }
 }
 
-async fn exchange(client: &Client, link: &mut Link, id: u64) -> bool {
+/// How a request ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Answered,
+    /// It is in the book.
+    Failed,
+    /// By a GOAWAY.
+    LeftOut,
+}
+
+async fn exchange(client: &Client, link: &mut Link, id: u64) -> End {
     let asked = tokio::time::timeout(PATIENCE, link.ask(client.load.speaks, &client.load.host, id)).await;
     match asked {
         Ok(Ok(answer)) if answer.status == 200 && answer.body != body(id).as_bytes() => {
             client.book.wrong(format!("id {id} was answered {:?}", String::from_utf8_lossy(&answer.body)));
-            false
+            End::Failed
         }
         Ok(Ok(answer)) => {
             client.book.status(answer.status);
             link.served += 1;
-            true
+            End::Answered
+        }
+        Ok(Err(why)) if why.is_remote() && why.is_go_away() && why.reason() == Some(h2::Reason::NO_ERROR) => {
+            End::LeftOut
         }
         Ok(Err(why)) => {
             client.book.lost(format!("id {id} on a connection that served {}: {why}", link.served));
-            false
+            End::Failed
         }
         Err(_) => {
             client.book.lost(format!("id {id}: no answer"));
-            false
+            End::Failed
         }
     }
 }

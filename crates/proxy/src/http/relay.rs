@@ -186,6 +186,9 @@ impl<'x, 'a> Relay<'x, 'a> {
             Ok(Step::End { consumed, trailers }) => {
                 let block = trailers.map(|span| span.of(unread).to_vec()).unwrap_or_default();
                 way.answer.consume(consumed);
+                if !block.is_empty() {
+                    self.note_status(&text::to_fields(&block));
+                }
                 self.end_chunks(&block);
                 Decoded::Something
             }
@@ -198,8 +201,8 @@ impl<'x, 'a> Relay<'x, 'a> {
             Lane::Own(_) => None,
             Lane::Shared(ride) => ride.take_trailers(),
         };
-        if let Some(status) = trailers.as_ref().and_then(|trailers| trailers.get("grpc-status")?.to_str().ok()) {
-            self.grpc = status.parse().ok();
+        if let Some(trailers) = &trailers {
+            self.note_status(trailers);
         }
         let Some(trailers) = trailers.filter(|_| self.trailers == Trailers::Pass) else { return self.end_chunks(&[]) };
         if self.delivery == Delivery::Frames {
@@ -211,6 +214,12 @@ impl<'x, 'a> Relay<'x, 'a> {
             block.clear();
         }
         self.end_chunks(&block);
+    }
+
+    fn note_status(&mut self, trailers: &HeaderMap) {
+        if let Some(status) = trailers.get("grpc-status").and_then(|status| status.to_str().ok()) {
+            self.grpc = status.parse().ok();
+        }
     }
 
     /// The body is over: says so to a client that reads chunks.
