@@ -82,6 +82,8 @@ def serve(port=0):
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", handlers),))
     checks = health.HealthServicer()
     checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    checks.set("test.Echo", health_pb2.HealthCheckResponse.SERVING)
+    checks.set("test.Down", health_pb2.HealthCheckResponse.NOT_SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
@@ -242,6 +244,18 @@ def channel_to(port):
     return grpc.insecure_channel(f"127.0.0.1:{port}", options=options)
 
 
+def healths(command, port):
+    """What `weir health` says of grpcio's server; the names of what is wrong."""
+    wrong = []
+    for service, code, words in [("", 0, "SERVING\n"), ("test.Echo", 0, "SERVING\n"), ("test.Down", 1, "NOT_SERVING\n"), ("test.Unheard", 2, "")]:
+        asked = subprocess.run([*shlex.split(command), "health", f"127.0.0.1:{port}", "--service", service, "--timeout", "10s"],
+                               capture_output=True, text=True, timeout=30)
+        fine = (asked.returncode, asked.stdout) == (code, words)
+        wrong += [] if fine else [f"weir health {service}"]
+        print(f"{'ok' if fine else 'WRONG':10} weir health {service or 'of the server'}" + ("" if fine else f": {asked}"), flush=True)
+    return wrong
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weir", default="target/release/weir")
@@ -251,7 +265,7 @@ def main():
     options = parser.parse_args()
     server, backend, echo = serve()
     weir = Weir(options.weir, backend)
-    wrong = []
+    wrong = healths(options.weir, backend)
     try:
         with channel_to(backend) as direct, channel_to(weir.port) as through:
             directly = dict(cases(direct, echo))

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 use weir_policy::plan::{AccessLog, Compatibility};
 
-pub(crate) use inspect::{Explain, ProxyConfig, Shown, Tap, What};
+pub(crate) use inspect::{Explain, Health, ProxyConfig, Shown, Tap, What};
 
 /// A service mesh's reliability in one binary: Istio's resources in, reliable traffic out.
 #[derive(Parser, Debug)]
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Tap(Tap),
     /// What a running weir believes: listeners, routes, clusters, endpoints
     ProxyConfig(ProxyConfig),
+    /// Ask a gRPC server for its health (grpc.health.v1); exit 0 when it serves, 1 when it does not, 2 if it did not say
+    Health(Health),
     /// See what timeouts, retries, ejection and limits do: sample services, a mesh in front, injected failures; needs no files
     Demo(Demo),
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Command::Upgrade(upgrade) => cmd::upgrade::upgrade(&upgrade),
         Command::Explain(explain) => cmd::explain::explain(&explain),
         Command::Tap(tap) => cmd::tap::tap(&tap),
+        Command::Health(health) => cmd::health::health(&health),
         Command::ProxyConfig(what) => cmd::proxy_config::proxy_config(&what),
         Command::Demo(demo) => cmd::demo::demo(&demo),
     };

@@ -75,6 +75,19 @@ pub(crate) struct Tap {
 }
 
 #[derive(clap::Args, Debug)]
+pub(crate) struct Health {
+    /// HOST:PORT of the server
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) server: String,
+    /// A service of it; without, the server as a whole
+    #[arg(long, default_value = "", value_name = "NAME", hide_default_value = true)]
+    pub(crate) service: String,
+    /// How long it may take
+    #[arg(long, default_value = "1s", value_parser = super::duration, value_name = "DURATION")]
+    pub(crate) timeout: std::time::Duration,
+}
+
+#[derive(clap::Args, Debug)]
 pub(crate) struct ProxyConfig {
     #[arg(value_enum)]
     pub(crate) what: What,

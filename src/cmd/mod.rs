@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod explain;
+pub(crate) mod health;
 pub(crate) mod proxy_config;
 pub(crate) mod run;
 pub(crate) mod schema;

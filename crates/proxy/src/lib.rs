@@ -38,3 +38,4 @@ pub use error::StartError;
 pub use handle::{EndpointState, Handle, Options, start};
 pub use listen::Handed;
 pub use pressure::Ceilings;
+pub use upstream::health::{Silent, ask_health};

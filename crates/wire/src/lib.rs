@@ -13,6 +13,7 @@ pub mod body;
 mod facts;
 pub mod field;
 pub mod frame;
+pub mod grpc_health;
 pub mod head;
 pub mod hops;
 pub mod malformed;

@@ -1,6 +1,7 @@
 //! Connections to endpoints: lent, returned, dialled.
 
 pub(crate) mod connect;
+pub(crate) mod health;
 pub(crate) mod lane;
 pub(crate) mod pool;
 pub(crate) mod resolve;
