@@ -248,6 +248,8 @@ fn a_rate_limit_counts_by_key_and_says_what_is_left() {
     let id = records.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id");
     let record = weir.admin("GET", &format!("/api/v1/requests/{id}")).text();
     assert!(record.contains("\"limit\":\"default/it#tenant\"") && record.contains("\"said\":\"limited\""), "{record}");
+    let grpc = ask("POST", "/api/x", "x-tenant: acme\r\ncontent-type: application/grpc\r\n");
+    assert_eq!((grpc.status, grpc.header("grpc-status")), (200, Some("14")));
     // A larger amount has room for what was used already; the keys stay.
     weir.write(&(service_entry("app.test", backend.port) + &policy(&TENANTS.replace("requests: 5", "requests: 8"))));
     assert_eq!(weir.admin("POST", "/api/v1/reload").status, 200);

@@ -59,8 +59,11 @@ fn shown((plan, problems): &(Plan, Vec<Problem>)) -> String {
     };
     let gateways = plan.gateways.iter().map(|of| format!("{} {} {} {}", of.name, of.port, of.place, table(&of.table)));
     let gateways: Vec<String> = gateways.collect();
-    let Plan { settings, clusters, limits, .. } = plan;
-    format!("{settings:#?}\n{clusters:#?}\n{limits:?}\n{}\n{gateways:#?}\n{problems:#?}", table(&plan.outbound))
+    let Plan { settings, clusters, limits, rates, .. } = plan;
+    format!(
+        "{settings:#?}\n{clusters:#?}\n{limits:?}\n{rates:?}\n{}\n{gateways:#?}\n{problems:#?}",
+        table(&plan.outbound)
+    )
 }
 
 /// A change of one text: bytes taken out and words put in.
@@ -89,7 +92,7 @@ proptest! {
 }
 
 /// Documents in which one thing or another is different.
-const VARIANTS: [&[&str]; 16] = [
+const VARIANTS: [&[&str]; 20] = [
     &[
         "kind: ServiceEntry|spec: { hosts: [a.test], resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 10.0.0.1, labels: { v: '1' } }] }",
         "kind: ServiceEntry|spec: { hosts: [a.test], resolution: STATIC, ports: [{ number: 80, name: http, protocol: HTTP }], endpoints: [{ address: 10.0.0.2 }] }",
@@ -160,6 +163,20 @@ const VARIANTS: [&[&str]; 16] = [
         "kind: ReliabilityPolicy|spec: { targetRefs: [{ kind: Service, name: a.test }, { kind: Route, name: n6/f }], faultScope: istio }",
         "kind: ReliabilityPolicy|spec: { targetRefs: [{ kind: Service, name: k }, { kind: Service, name: a.test, subset: two }], faultScope: upstream }",
     ],
+    &[
+        "kind: RateLimitPolicy|spec: { targetRefs: [{ kind: Service, name: a.test }], rules: [{ limit: { requests: 1, per: 1s } }] }",
+        "kind: RateLimitPolicy|spec: { targetRefs: [{ kind: Route, name: n6/f }, { kind: Service, name: a.test, subset: two }], rules: [{ limit: { requests: 2, per: 1s } }] }",
+        "kind: RateLimitPolicy|spec: { targetRefs: [{ kind: Service, name: k, port: 80 }], rules: [{ name: x, limit: { requests: 3, per: 1s } }] }",
+    ],
+    &[
+        "kind: QuotaSpec|spec: { rules: [{ quotas: [{ quota: q }] }] }",
+        "kind: QuotaSpec|spec: { rules: [{ quotas: [{ quota: q, charge: 3 }] }] }",
+    ],
+    &[
+        "kind: QuotaSpecBinding|spec: { quotaSpecs: [{ name: n17 }], services: [{ name: a.test }] }",
+        "kind: QuotaSpecBinding|spec: { quotaSpecs: [{ name: n17 }], services: [{ name: k }] }",
+    ],
+    &["kind: memquota|spec: { quotas: [{ name: q, maxAmount: 5, validDuration: 1s }] }"],
 ];
 
 /// A document, the `nth` one of the bundle.
@@ -167,7 +184,8 @@ fn variant(nth: usize, which: usize, lines: usize) -> String {
     let words = VARIANTS[nth][which % VARIANTS[nth].len()];
     let api = match words.split(['|', ' ']).nth(1) {
         Some("Service" | "Endpoints") => "v1",
-        Some("Mesh" | "ReliabilityPolicy") => "weir.dev/v1alpha1",
+        Some("Mesh" | "ReliabilityPolicy" | "RateLimitPolicy") => "weir.dev/v1alpha1",
+        Some("QuotaSpec" | "QuotaSpecBinding" | "memquota") => "config.istio.io/v1alpha2",
         Some("AuthorizationPolicy") => "security.istio.io/v1",
         Some("EnvoyFilter") => "networking.istio.io/v1alpha3",
         _ => "networking.istio.io/v1",

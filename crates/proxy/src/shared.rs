@@ -178,14 +178,23 @@ struct Open {
 struct Line {
     open: Mutex<Option<Open>>,
     broken: Notify,
+    /// The first try to connect is over.
+    tried: Notify,
     under_way: AtomicUsize,
 }
 
 async fn serve(url: Arc<str>, mut asked: mpsc::Receiver<Ask>) {
-    let line = Arc::new(Line { open: Mutex::new(None), broken: Notify::new(), under_way: AtomicUsize::new(0) });
+    let line = Arc::new(Line {
+        open: Mutex::new(None),
+        broken: Notify::new(),
+        tried: Notify::new(),
+        under_way: AtomicUsize::new(0),
+    });
     let keeper = tokio::spawn(keep(url, Arc::clone(&line)));
+    // Questions of the first moment wait for it, as long as their requests do.
+    line.tried.notified().await;
     while let Some(ask) = asked.recv().await {
-        // Without a connection there is no waiting for one.
+        // Later, without a connection, there is no waiting for one.
         let Some(open) = line.open.lock().clone() else { continue };
         if line.under_way.load(Ordering::Relaxed) < MOST_ASKED {
             line.under_way.fetch_add(1, Ordering::Relaxed);
@@ -201,8 +210,10 @@ async fn keep(url: Arc<str>, line: Arc<Line>) {
         // A Redis that is not there is tried again.
         if let Ok(Ok(link)) = tokio::time::timeout(CONNECT, connect(&url)).await {
             *line.open.lock() = Some(Open { number, link });
+            line.tried.notify_one();
             line.broken.notified().await;
         }
+        line.tried.notify_one();
         tokio::time::sleep(AGAIN).await;
     }
 }

@@ -6,6 +6,7 @@ use crate::decode::{At, Object, text};
 use crate::names;
 use crate::problem::{Code, Problem};
 use crate::yaml::Value;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::place::Place;
@@ -63,7 +64,15 @@ pub fn rate_limit_policy(spec: &Object<'_>, namespace: &str, name: &str) -> Rate
         Some(found)
     });
     let targets = targets.collect();
-    let rules = bounded(spec, "rules").enumerate().filter_map(|(at, written)| rule(&written, at)).collect();
+    let mut names = HashSet::new();
+    let rules = bounded(spec, "rules").enumerate().filter_map(|(at, written)| {
+        let rule = rule(&written, at)?;
+        if !names.insert(rule.name.clone()) {
+            written.refuse("name", format!("two rules are named `{}`: they would count together", rule.name));
+        }
+        Some(rule)
+    });
+    let rules = rules.collect();
     RateLimitPolicy { name: name.to_owned(), namespace: namespace.to_owned(), targets, rules }
 }
 

@@ -85,10 +85,35 @@ pub fn apply(
     if all.is_empty() {
         return;
     }
-    let clusters = plan.clusters.clone();
+    let (clusters, all) = (plan.clusters.clone(), All::of(&all));
     attach(&mut plan.outbound, None, &all, &clusters);
     for gateway in &mut plan.gateways {
         attach(&mut gateway.table, Some(gateway.port), &all, &clusters);
+    }
+}
+
+/// What is attached, by what it is for.
+struct All<'a> {
+    routes: HashMap<&'a Place, Vec<&'a Attached>>,
+    services: HashMap<&'a str, Vec<&'a Attached>>,
+    gateways: Vec<&'a Attached>,
+}
+
+impl<'a> All<'a> {
+    fn of(all: &'a [Attached]) -> Self {
+        let mut out = Self { routes: HashMap::new(), services: HashMap::new(), gateways: Vec::new() };
+        for of in all {
+            match &of.at {
+                Attachment::Route(place) => out.routes.entry(place).or_default().push(of),
+                Attachment::Service { host, .. } => out.services.entry(host).or_default().push(of),
+                Attachment::Gateway(_) => out.gateways.push(of),
+            }
+        }
+        out
+    }
+
+    fn route(&self, place: &Place) -> &[&'a Attached] {
+        self.routes.get(place).map(Vec::as_slice).unwrap_or_default()
     }
 }
 
@@ -192,11 +217,13 @@ fn unknown(name: &At<String>, words: String, hint: &str) -> Problem {
     Problem::new(Code::UnknownDestination, name.place.clone(), words).hint(hint)
 }
 
-fn attach(table: &mut Table, port: Option<u16>, all: &[Attached], clusters: &[Arc<Upstream>]) {
-    let of_port =
-        |of: &&Attached| matches!((&of.at, port), (Attachment::Gateway(ports), Some(port)) if ports.contains(&port));
-    let here: Vec<&Attached> = all.iter().filter(of_port).collect();
-    table.chain.filters.extend(here.iter().flat_map(|of| of.limits.iter().cloned().map(Filter::Rate)));
+fn attach(table: &mut Table, port: Option<u16>, all: &All<'_>, clusters: &[Arc<Upstream>]) {
+    let of_port = |of: &&&Attached| match (&of.at, port) {
+        (Attachment::Gateway(ports), Some(port)) => ports.contains(&port),
+        _ => false,
+    };
+    let here: Vec<&Attached> = all.gateways.iter().filter(of_port).copied().collect();
+    table.chain.filters.extend(filters(&here));
     // Match blocks of a rule share it.
     let mut known: HashMap<*const Route, Option<Arc<Route>>> = HashMap::new();
     for host in table.hosts_mut() {
@@ -210,62 +237,60 @@ fn attach(table: &mut Table, port: Option<u16>, all: &[Attached], clusters: &[Ar
     }
 }
 
+fn filters(of: &[&Attached]) -> impl Iterator<Item = Filter> {
+    of.iter().flat_map(|of| of.limits.iter().cloned().map(Filter::Rate))
+}
+
 /// The route with its limits; `None` when it has none.
-fn limited(
-    route: &Arc<Route>,
-    gateway: &[&Attached],
-    all: &[Attached],
-    clusters: &[Arc<Upstream>],
-) -> Option<Arc<Route>> {
-    let own = all.iter().filter(|of| matches!(&of.at, Attachment::Route(place) if *place == route.place));
-    let own: Vec<&Attached> = own.collect();
+fn limited(route: &Arc<Route>, gateway: &[&Attached], all: &All<'_>, clusters: &[Arc<Upstream>]) -> Option<Arc<Route>> {
+    let own = all.route(&route.place);
     let mut new = Arc::clone(route);
-    let mut is_new = false;
-    let to_route = if own.is_empty() && !matches!(route.action, Action::Forward(_)) { gateway } else { &own };
+    let to_route = if own.is_empty() && !matches!(route.action, Action::Forward(_)) { gateway } else { own };
     if let Some(first) = to_route.first() {
         let changed = Arc::make_mut(&mut new);
-        changed.chain.filters.extend(to_route.iter().flat_map(|of| of.limits.iter().cloned().map(Filter::Rate)));
+        changed.chain.filters.extend(filters(to_route));
         changed.origins.set("rateLimits", Source::Policy, first.place.clone());
-        is_new = true;
     }
-    let Action::Forward(forward) = &route.action else { return is_new.then_some(new) };
-    for (nth, destination) in forward.destinations.iter().enumerate() {
+    let destinations = match &route.action {
+        Action::Forward(forward) => forward.destinations.as_slice(),
+        Action::Redirect(_) | Action::Direct(_) => &[],
+    };
+    for (nth, destination) in destinations.iter().enumerate() {
         let upstream = match &destination.target {
             To::Cluster(index) => clusters.get(index.0 as usize),
             To::Unknown(_) | To::NotEnforced(_) => None,
         };
-        let chosen = of_destination(upstream, own.is_empty(), gateway, all);
+        let chosen = of_destination(upstream, own, gateway, all);
         let Some(first) = chosen.first() else { continue };
         if let Action::Forward(forward) = &mut Arc::make_mut(&mut new).action {
             let destination = &mut forward.destinations[nth];
             destination.rates = chosen.iter().flat_map(|of| of.limits.iter().cloned()).collect();
             destination.origins.set("rateLimits", Source::Policy, first.place.clone());
-            is_new = true;
         }
     }
-    is_new.then_some(new)
+    (!Arc::ptr_eq(&new, route)).then_some(new)
 }
 
-/// Whose limits hold for requests to a cluster: the highest rank's, and the quotas.
+/// Whose limits hold for requests to a cluster: the highest rank's unless the route has its own, and the quotas.
 fn of_destination<'a>(
     upstream: Option<&Arc<Upstream>>,
-    open: bool,
+    route: &[&Attached],
     gateway: &[&'a Attached],
-    all: &'a [Attached],
+    all: &All<'a>,
 ) -> Vec<&'a Attached> {
-    let fits = |of: &&Attached| match (&of.at, upstream) {
-        (Attachment::Service { host, port, subset }, Some(upstream)) => {
-            *host == *upstream.service.host
-                && port.is_none_or(|port| port == upstream.service.port)
+    let host = upstream.and_then(|upstream| all.services.get(&*upstream.service.host));
+    let fits = |of: &&&Attached| match (&of.at, upstream) {
+        (Attachment::Service { port, subset, .. }, Some(upstream)) => {
+            port.is_none_or(|port| port == upstream.service.port)
                 && subset.as_deref().is_none_or(|subset| subset == &*upstream.service.subset)
         }
         _ => false,
     };
-    let own: Vec<&Attached> = all.iter().filter(fits).collect();
+    let own: Vec<&Attached> = host.into_iter().flatten().filter(fits).copied().collect();
     let best = own.iter().map(|of| of.rank).filter(|rank| *rank != Rank::Always).max();
     let quotas = own.iter().copied().filter(|of| of.rank == Rank::Always);
     let policies: Vec<&Attached> = match best {
-        _ if !open => Vec::new(),
+        _ if !route.is_empty() => Vec::new(),
         Some(best) => own.iter().copied().filter(|of| of.rank == best).collect(),
         None => gateway.to_vec(),
     };
