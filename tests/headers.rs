@@ -6,7 +6,7 @@
 mod common;
 
 use common::recorder::Recorder;
-use common::{Client, Doors, eventually};
+use common::{Client, Doors, eventually, rules};
 use std::io::Write;
 
 fn get(lines: &str) -> String {
@@ -87,19 +87,14 @@ fn hdr_04_the_edge_owns_who_the_client_is() {
 #[test]
 fn hdr_05_a_route_sees_every_line_of_a_field() {
     let backend = Recorder::start();
-    let routes = "---
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: { name: app }
-spec:
-  hosts: [app.test]
-  http:
-  - match: [{ headers: { x-tenant: { exact: good } } }]
+    let routes = rules(
+        "  - match: [{ headers: { x-tenant: { exact: good } } }]
     route: [{ destination: { host: app.test } }]
   - match: [{ headers: { x-pattern: { regex: \"go+d\" } } }]
     route: [{ destination: { host: app.test } }]
-";
-    let doors = Doors::open(backend.port, routes);
+",
+    );
+    let doors = Doors::open(backend.port, &routes);
     let ask = |lines: &[u8]| {
         let bytes = [b"GET / HTTP/1.1\r\nHost: app.test\r\n", lines, b"\r\n\r\n"].concat();
         Client::open(doors.weir.outbound).raw(&bytes).expect("an answer").status

@@ -32,20 +32,13 @@ fn figure(words: std::fmt::Arguments<'_>) {
 }
 
 fn mesh(port: u16, version: u32) -> String {
-    format!(
-        "{}---
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{ name: app }}
-spec:
-  hosts: [app.test]
-  http:
-  - headers: {{ response: {{ set: {{ x-version: \"{version}\" }} }} }}
+    let http = format!(
+        "  - headers: {{ response: {{ set: {{ x-version: \"{version}\" }} }} }}
     retries: {{ attempts: 0 }}
     route: [{{ destination: {{ host: app.test }} }}]
-",
-        service_entry("app.test", port)
-    )
+"
+    );
+    service_entry("app.test", port) + &common::rules(&http)
 }
 
 fn load(to: SocketAddr, rate: u32) -> Load {

@@ -9,7 +9,7 @@
 mod common;
 
 use common::recorder::Recorder;
-use common::{Backend, Client, Doors, Weir, eventually, folder, limits, service_entry};
+use common::{Backend, Client, Doors, Weir, eventually, folder, limits, rules, service_entry};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
@@ -417,17 +417,12 @@ fn lim_06_idle_streams_and_idle_connections_end() {
 #[test]
 fn lim_07_memory_for_replays_is_bounded() {
     let backend = Recorder::start();
-    let retries = "---
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: { name: app }
-spec:
-  hosts: [app.test]
-  http:
-  - retries: { attempts: 2, retryOn: 5xx }
+    let retries = rules(
+        "  - retries: { attempts: 2, retryOn: 5xx }
     route: [{ destination: { host: app.test } }]
-";
-    let doors = Doors::open(backend.port, &(limits("replayMemory: 64Ki") + retries));
+",
+    );
+    let doors = Doors::open(backend.port, &(limits("replayMemory: 64Ki") + &retries));
     let body = "x".repeat(200 * 1024);
     let request = format!("PUT / HTTP/1.1\r\nHost: app.test\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     assert_eq!(Client::open(doors.weir.outbound).raw(request.as_bytes()).expect("an answer").status, 200);

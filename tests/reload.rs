@@ -14,19 +14,12 @@ const VERSIONS: u64 = 200;
 const CLIENTS: usize = 4;
 
 fn mesh(port: u16, version: u64) -> String {
-    format!(
-        "{}---
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{ name: app }}
-spec:
-  hosts: [app.test]
-  http:
-  - headers: {{ response: {{ set: {{ x-version: \"{version}\" }} }} }}
+    let http = format!(
+        "  - headers: {{ response: {{ set: {{ x-version: \"{version}\" }} }} }}
     route: [{{ destination: {{ host: app.test }} }}]
-",
-        common::service_entry("app.test", port)
-    )
+"
+    );
+    common::service_entry("app.test", port) + &common::rules(&http)
 }
 
 #[test]

@@ -6,7 +6,7 @@
 mod common;
 
 use common::recorder::Recorder;
-use common::{Client, Doors};
+use common::{Client, Doors, rules};
 use std::io::Write;
 
 /// Refused with one of `statuses`, the connection closed, and not one byte upstream.
@@ -177,20 +177,15 @@ fn smg_17_trailers_that_frame_or_route_are_dropped() {
 #[test]
 fn smg_19_a_local_answer_leaves_no_body_to_be_read_as_a_request() {
     let backend = Recorder::start();
-    let local = "---
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: { name: app }
-spec:
-  hosts: [app.test]
-  http:
-  - match: [{ uri: { prefix: /redirect } }]
+    let local = rules(
+        "  - match: [{ uri: { prefix: /redirect } }]
     redirect: { uri: /elsewhere }
   - match: [{ uri: { prefix: /direct } }]
     directResponse: { status: 401, body: { string: \"who are you\" } }
   - route: [{ destination: { host: app.test } }]
-";
-    let doors = Doors::open(backend.port, local);
+",
+    );
+    let doors = Doors::open(backend.port, &local);
     let inner = "GET /smuggled HTTP/1.1\r\nHost: app.test\r\n\r\n";
     let next = "GET /next HTTP/1.1\r\nHost: app.test\r\nConnection: close\r\n\r\n";
     for path in ["/redirect", "/direct", "/"] {

@@ -64,6 +64,20 @@ spec:
     )
 }
 
+/// A VirtualService for `app.test` with these rules, indented by two.
+pub(crate) fn rules(http: &str) -> String {
+    format!(
+        "---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: app }}
+spec:
+  hosts: [app.test]
+  http:
+{http}"
+    )
+}
+
 /// `Mesh.spec.limits`, as a document.
 pub(crate) fn limits(written: &str) -> String {
     format!(
