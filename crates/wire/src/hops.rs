@@ -110,7 +110,7 @@ fn may_be_dropped(name: Name) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::{Limits, parse_request};
+    use crate::head::{Limits, RequestKind, parse_request, parse_response};
 
     /// Every name that `Connection` lists is dropped, however many there are.
     #[test]
@@ -125,6 +125,23 @@ mod tests {
             let hops = Hops::of(&head, text.as_bytes());
             let left = head.fields.iter().filter(|field| !hops.is_hop(field, text.as_bytes())).count();
             assert_eq!(left, 2, "host and cookie stay of {count}");
+        }
+    }
+
+    #[test]
+    fn a_te_ends_here_unless_it_is_trailers_and_nothing_else() {
+        let rows =
+            [("trailers", false, false), ("gzip", true, false), ("gzip, trailers", true, true), ("", true, false)];
+        for (value, ends, leaves) in rows {
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nTE: {value}\r\nConnection: x-a, te\r\nX-A: 1\r\nX-B: 1\r\nUpgrade: h2c\r\n\r\n"
+            );
+            let (buf, mut head) = (text.as_bytes(), ResponseHead::default());
+            parse_response(buf, &Limits::default(), RequestKind::Other, &mut head).expect("a head");
+            let hops = Hops::of_response(&head, buf);
+            let ended: Vec<bool> = head.fields.iter().map(|field| hops.is_hop(field, buf)).collect();
+            assert_eq!(ended, [ends, true, true, false, true], "{value}");
+            assert_eq!(Hops::leaves_trailers(&head.fields[0], buf), leaves, "{value}");
         }
     }
 }

@@ -84,3 +84,43 @@ impl fmt::Display for Malformed {
 }
 
 impl std::error::Error for Malformed {}
+
+#[cfg(test)]
+mod tests {
+    use super::Malformed::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn each_has_a_word_of_its_own_and_a_clients_status() {
+        let all = [
+            TooLarge,
+            TooManyFields,
+            LineEnd,
+            Method,
+            Target,
+            Version,
+            VersionUnknown,
+            StatusLine,
+            FieldName,
+            FieldValue,
+            FieldSpace,
+            Host,
+            ContentLength,
+            TransferEncoding,
+            TransferCoding,
+            TwoFramings,
+            Connection,
+            ChunkSize,
+            ChunkExtension,
+            ChunkEnd,
+            Trailers,
+            Truncated,
+        ];
+        let words: HashSet<String> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(words.len(), all.len());
+        let other = all.iter().filter(|why| why.status() != 400).map(|why| (why.words(), why.status()));
+        let expected =
+            [("head_too_large", 431), ("too_many_headers", 431), ("version_unknown", 505), ("transfer_coding", 501)];
+        assert_eq!(other.collect::<Vec<_>>(), expected);
+    }
+}
