@@ -81,6 +81,47 @@ fn what_cannot_be_read_is_2() {
 }
 
 #[test]
+fn a_text_that_is_not_utf8_is_a_finding() {
+    let file = std::env::temp_dir().join(format!("weir-check-bytes-{}.yaml", std::process::id()));
+    std::fs::write(&file, b"a: 1\nb: \xff").expect("written");
+    let output = Command::new(env!("CARGO_BIN_EXE_weir")).arg("check").arg(&file).output().expect("weir runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(said(&output).contains("error[WEIR0001]: this is not UTF-8"), "{}", said(&output));
+    let _ = std::fs::remove_file(file);
+}
+
+/// The schema and the reader of a kind both look at these.
+#[test]
+fn a_fault_is_told_once() {
+    let route = "route: [{ destination: { host: a.test } }]";
+    let rows = [
+        ("match: [{ uri: { prefix: /, exact: /a } }]", 1),
+        ("retries: { attempts: 99999999999 }", 1),
+        ("retries: { attempts: -1, retryOn: 'a,b' }", 3),
+        ("timeout: 0.1us", 1),
+        ("corsPolicy: { maxAge: soon }", 1),
+        ("timeuot: 1s", 1),
+        ("mirrorPercent: 1000", 1),
+    ];
+    for (field, count) in rows {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{ name: a }}\nspec:\n  hosts: [a.test]\n  http:\n  - {route}\n    {field}\n"
+        );
+        let said = said(&check(&text, &[]));
+        assert_eq!(said.matches("error[").count(), count, "{said}");
+    }
+}
+
+#[test]
+fn a_long_value_is_quoted_in_part() {
+    let long = "x".repeat(1500);
+    let said = said(&check(&GOOD.replace("a.test", &format!("'{long}!'")), &[]));
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.starts_with("error[WEIR0103]: `xxx") && first.len() < 200, "{said}");
+    assert!(said.len() < 1500, "{}: {said}", said.len());
+}
+
+#[test]
 fn hostile_texts_are_refused_quickly() {
     let bomb = (1..9).fold("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned(), |text, level| {
         let alias = vec![format!("*a{}", level - 1); 10].join(",");

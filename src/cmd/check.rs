@@ -26,9 +26,9 @@ pub(crate) fn check(args: &Check) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let (texts, problems) = source::read(&args.paths);
-    // A file that is too large was looked at, and is refused as any other.
-    let (refused, unreadable): (Vec<Problem>, Vec<Problem>) =
-        problems.into_iter().partition(|problem| problem.code == Code::Bounds);
+    // A file that is too large, or no text, was looked at, and is refused as any other.
+    let (unreadable, refused): (Vec<Problem>, Vec<Problem>) =
+        problems.into_iter().partition(|problem| problem.code == Code::Unreadable);
     if !unreadable.is_empty() {
         for problem in &unreadable {
             eprintln!("weir: {}", problem.words);

@@ -62,6 +62,23 @@ impl Sink {
         self.problems.borrow_mut().add(problem);
     }
 
+    /// A sink for another look at the same text.
+    pub fn beside(&self) -> Self {
+        Self::new(Arc::clone(&self.file))
+    }
+
+    /// Adds what another look found, less what is said here of the same place already. Several fields may be missing
+    /// at one place.
+    pub fn add_new(&self, other: Few) {
+        let said = |problem: &Problem| {
+            let same = |known: &Problem| known.code == problem.code && known.place == problem.place;
+            problem.code != Code::Missing && self.problems.borrow().problems.iter().any(same)
+        };
+        let mut new = other;
+        new.problems.retain(|problem| !said(problem));
+        self.problems.borrow_mut().add_all(&new);
+    }
+
     /// Refuses the value at a place.
     pub fn refuse(&self, place: &Place, words: impl Into<String>) {
         self.add(Problem::new(Code::Value, place.clone(), words));

@@ -193,7 +193,12 @@ fn stranger(found: &At<String>, version: &At<String>, group: &str) -> Problem {
     let ours = |kind: &&Kind| kind.group.contains("istio.io") || kind.group == OURS;
     if KINDS.iter().filter(ours).any(|kind| kind.group == group) {
         let names: Vec<&str> = KINDS.iter().filter(|kind| kind.group == group).map(|kind| kind.name).collect();
-        let hint = similar(&found.value, &names).unwrap_or_else(|| format!("it has {}", names.join(", ")));
+        let hint = similar(&found.value, &names);
+        // The adapters of old were a kind each: dozens, and Istio knows none of them any more.
+        if group == MIXER && hint.is_none() {
+            return foreign(found, version);
+        }
+        let hint = hint.unwrap_or_else(|| format!("it has {}", names.join(", ")));
         let words = format!("the kind `{}` is not known in `{group}`", found.value);
         return Problem { length, ..Problem::new(Code::UnknownKind, found.place.clone(), words) }.hint(hint);
     }
@@ -209,7 +214,12 @@ fn stranger(found: &At<String>, version: &At<String>, group: &str) -> Problem {
         let hint = format!("did you mean `{}`?", kind.group);
         return Problem::new(Code::ApiVersion, version.place.clone(), words).hint(hint);
     }
+    foreign(found, version)
+}
+
+fn foreign(found: &At<String>, version: &At<String>) -> Problem {
     let words = format!("`{}` of `{}` is not used by weir: it is skipped", found.value, version.value);
+    let length = found.value.len().max(1) as u32;
     Problem { length, ..Problem::new(Code::ForeignKind, found.place.clone(), words) }
 }
 

@@ -242,14 +242,29 @@ impl Edit {
 
 impl Problem {
     pub fn new(code: Code, place: Place, words: impl Into<String>) -> Self {
-        Self { code, severity: code.severity(), place, length: 1, words: words.into(), hint: None, fix: None }
+        Self { code, severity: code.severity(), place, length: 1, words: brief(words.into()), hint: None, fix: None }
     }
 
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(brief(hint.into()));
         self
     }
+}
+
+/// Characters of one quotation of what the user wrote: the line itself is shown beside the words.
+const QUOTED: usize = 80;
+
+/// Long quotations (between backticks) are cut.
+fn brief(words: String) -> String {
+    if words.len() <= QUOTED {
+        return words;
+    }
+    let parts = words.split('`').enumerate().map(|(at, part)| match part.char_indices().nth(QUOTED) {
+        Some((end, _)) if at % 2 == 1 => format!("{}…", &part[..end]),
+        _ => part.to_owned(),
+    });
+    parts.collect::<Vec<_>>().join("`")
 }
 
 /// The first problems of a text; of the others only how many, and the worst.
@@ -290,5 +305,19 @@ impl Few {
         let words = format!("this text has {} problems more; the first {} are shown", self.more, Self::MOST);
         let place = Place { file: Arc::clone(&self.problems.first()?.place.file), line: 1, column: 1 };
         Some(Problem { severity, ..Problem::new(Code::Bounds, place, words) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_value_is_quoted_in_part() {
+        let place = Place { file: "a.yaml".into(), line: 1, column: 1 };
+        let long = "ä".repeat(5000);
+        let problem = Problem::new(Code::Value, place, format!("`timeout: {long}` is not a duration, `x` is one"));
+        assert!(problem.words.chars().count() < 140, "{}", problem.words);
+        assert!(problem.words.ends_with("ä…` is not a duration, `x` is one"), "{}", problem.words);
     }
 }

@@ -12,7 +12,13 @@ pub fn scheme(text: &str, form: Form) -> Option<String> {
     if text.bytes().any(|byte| byte < b' ' || byte == 0x7f) || (text.is_empty() && form == Form::Request) {
         return None;
     }
-    let text = if form == Form::Any { text.split('#').next().unwrap_or_default() } else { text };
+    let (text, fragment) = match form {
+        Form::Any => text.split_once('#').unwrap_or((text, "")),
+        Form::Request => (text, ""),
+    };
+    if !escapes(fragment) {
+        return None;
+    }
     let (scheme, rest) = split(text)?;
     let rest = rest.split('?').next().unwrap_or_default();
     let found = scheme.to_ascii_lowercase();
@@ -44,7 +50,7 @@ fn split(text: &str) -> Option<(&str, &str)> {
 
 /// `[user@]host[:port]`
 fn is_authority(text: &str) -> bool {
-    let host = text.rsplit('@').next().unwrap_or_default();
+    let (user, host) = text.rsplit_once('@').unwrap_or(("", text));
     let (name, port) = match host.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((name, port))) => (name, port),
         Some(None) => return false,
@@ -52,6 +58,8 @@ fn is_authority(text: &str) -> bool {
     };
     let digits = port.strip_prefix(':').unwrap_or(port);
     let clean = !name.bytes().any(|byte| b" \"<>\\^`{|}".contains(&byte)) && escapes(name);
+    let named = user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte));
+    let clean = clean && named && escapes(user);
     clean && digits.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.starts_with(':'))
 }
 
@@ -79,10 +87,14 @@ mod tests {
             ("http://[::1]:80/", Some("http")),
             (":x", None),
             ("1a:b", None),
+            ("#a%20b", Some("")),
+            ("http://a.test#%no", None),
         ];
         for (text, expected) in rows {
             assert_eq!(scheme(text, Form::Any).as_deref(), expected, "{text}");
         }
         assert_eq!(scheme("a.test/x", Form::Request), None);
+        assert_eq!(scheme("http://user:word@a.test/x", Form::Request).as_deref(), Some("http"));
+        assert_eq!(scheme("http://us#er@a.test/x", Form::Request), None);
     }
 }

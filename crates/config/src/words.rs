@@ -292,10 +292,13 @@ fn words_of(document: &Document<'_>, sink: &Sink) -> Option<Word> {
         }
         Body::Flat => body.whole(),
     };
+    let shape = sink.beside();
     if let Some(schema) = schema::find(document.kind.group, document.kind.name) {
-        schema::check(schema, spec, sink);
+        schema::check(schema, spec, &shape);
     }
-    word(document, &Object::of(spec, document.kind.name, sink)?)
+    let word = Object::of(spec, document.kind.name, sink).and_then(|spec| word(document, &spec));
+    sink.add_new(shape.take());
+    word
 }
 
 /// Reads a `spec` (or a body, of kinds that have none) for its problems and for what is asked of it.

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::string::FromUtf8Error;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_config::{Code, Problem, Text};
@@ -82,7 +83,7 @@ impl Reader {
             if path.as_os_str() == "-" {
                 match stdin() {
                     Ok(text) => texts.push(text),
-                    Err(why) => problems.push(unreadable(Path::new("<stdin>"), &why)),
+                    Err(problem) => problems.push(*problem),
                 }
             } else {
                 find(path, &mut files, &mut problems, Depth::Named);
@@ -142,8 +143,17 @@ fn open(path: &Path, length: u64, total: u64) -> Result<Text, Box<Problem>> {
     if bytes.len() > Text::LARGEST {
         return Err(too_large(path, &format!("more than {} bytes", Text::LARGEST)).into());
     }
-    let text = String::from_utf8(bytes).map_err(|_| unreadable(path, &io::Error::other("it is not UTF-8")))?;
+    let text = String::from_utf8(bytes).map_err(|why| no_text(path, &why))?;
     Ok(Text { name: path.to_string_lossy().into(), text })
+}
+
+fn no_text(path: &Path, why: &FromUtf8Error) -> Problem {
+    let good = &why.as_bytes()[..why.utf8_error().valid_up_to()];
+    let line = good.iter().filter(|byte| **byte == b'\n').count() as u32 + 1;
+    let start = good.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let column = String::from_utf8_lossy(&good[start..]).chars().count() as u32 + 1;
+    let place = Place { file: path.to_string_lossy().into(), line, column };
+    Problem::new(Code::Syntax, place, "this is not UTF-8: the file is not read").hint("save it as UTF-8")
 }
 
 fn too_large(path: &Path, length: &str) -> Problem {
@@ -152,10 +162,11 @@ fn too_large(path: &Path, length: &str) -> Problem {
     Problem::new(Code::Bounds, place, words).hint("split it into several files")
 }
 
-fn stdin() -> io::Result<Text> {
-    let mut text = String::new();
+fn stdin() -> Result<Text, Box<Problem>> {
+    let (mut bytes, path) = (Vec::new(), Path::new("<stdin>"));
     // One more byte than is accepted: the compiler says that it is too large.
-    io::stdin().take(Text::LARGEST as u64 + 1).read_to_string(&mut text)?;
+    io::stdin().take(Text::LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(|why| unreadable(path, &why))?;
+    let text = String::from_utf8(bytes).map_err(|why| no_text(path, &why))?;
     Ok(Text { name: "<stdin>".into(), text })
 }
 
@@ -312,5 +323,15 @@ mod tests {
         assert!(texts.is_empty());
         assert_eq!(problems[0].code, Code::Bounds);
         assert!(problems[0].words.contains("103809024 bytes"), "{}", problems[0].words);
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_a_finding_with_a_place() {
+        let folder = folder("bytes");
+        let file = folder.join("a.yaml");
+        std::fs::write(&file, b"a: 1\nb: \xc3\xa4\xff").expect("written");
+        let (texts, problems) = read(&[file]);
+        assert!(texts.is_empty());
+        assert_eq!((problems[0].code, problems[0].place.line, problems[0].place.column), (Code::Syntax, 2, 5));
     }
 }
