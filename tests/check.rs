@@ -205,6 +205,13 @@ fn sarif_has_what_the_standard_asks_for() {
         assert!(place["region"]["startLine"].as_u64() >= Some(1) && place["region"]["startColumn"].as_u64() >= Some(1));
         assert!(place["region"]["endColumn"].as_u64() > place["region"]["startColumn"].as_u64());
     }
+    let field = results.iter().find(|result| result["ruleId"] == "WEIR0101").expect("the misspelt field");
+    let change = &field["fixes"][0]["artifactChanges"][0];
+    assert_eq!(change["artifactLocation"]["uri"], "%3Cstdin%3E");
+    let wanted = serde_json::json!({
+        "deletedRegion": { "startLine": 17, "startColumn": 5, "endColumn": 11 }, "insertedContent": { "text": "timeout" },
+    });
+    assert_eq!(change["replacements"][0], wanted);
 }
 
 #[test]

@@ -184,7 +184,7 @@ fn documents(dice: &mut Dice, backend: u16, dead: u16, gateway: u16) -> String {
 }
 
 fn plan(file: &str, text: &str) -> Plan {
-    let texts = vec![Text { name: file.into(), text: text.to_owned() }];
+    let texts = vec![Text { name: file.into(), text: text.into() }];
     let (plan, problems) = compile(&Bundle { texts, options: Options::default() });
     let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     assert!(errors.is_empty(), "{errors:?}\n{text}");

@@ -27,7 +27,7 @@ fn service(backend: SocketAddr) -> String {
 }
 
 fn compiled(text: &str) -> Plan {
-    let texts = vec![Text { name: "bench.yaml".into(), text: text.to_owned() }];
+    let texts = vec![Text { name: "bench.yaml".into(), text: text.into() }];
     let (plan, problems) = weir_config::compile(&Bundle { texts, options: Words::default() });
     let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == weir_config::Severity::Error).collect();
     assert!(errors.is_empty(), "{errors:?}");

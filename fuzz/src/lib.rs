@@ -151,7 +151,7 @@ fn stands(node: &Node, lines: &[&str]) {
 /// Any text compiles or has problems, each with a place; the same text, the same outcome.
 pub fn compile(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let texts = vec![Text { name: "fuzz".into(), text: text.to_owned() }];
+    let texts = vec![Text { name: "fuzz".into(), text: text.into() }];
     let bundle = Bundle { texts, options: Options::default() };
     let (_, first) = weir_config::compile(&bundle);
     let (_, second) = weir_config::compile(&bundle);

@@ -72,7 +72,7 @@ fn write(before: &[Text], fixed: &fix::Fixed, format: Format) -> anyhow::Result<
         }
         if &*after.name != "<stdin>" {
             let path = Path::new(&*after.name);
-            std::fs::write(path, &after.text)
+            std::fs::write(path, after.text.as_bytes())
                 .map_err(|why| anyhow::anyhow!("cannot write {}: {why}", path.display()))?;
             files += 1;
         }
@@ -99,7 +99,7 @@ fn report(format: Format, problems: &[Problem], texts: &[Text]) {
             out(&format!("{report:#}\n"));
         }
         Format::Github => out(&github::annotations(problems)),
-        Format::Sarif => out(&format!("{:#}\n", sarif::log(problems))),
+        Format::Sarif => out(&format!("{:#}\n", sarif::log(problems, texts))),
     }
 }
 

@@ -70,7 +70,7 @@ struct Stage {
 impl Stage {
     fn open(samples: &servers::Samples, seed: u64) -> anyhow::Result<Self> {
         let documents = Documents::write(samples).context("cannot write the demo's documents")?;
-        let texts = vec![Text { name: "quickstart.yaml".into(), text: documents.text.clone() }];
+        let texts = vec![Text { name: "quickstart.yaml".into(), text: documents.text.as_str().into() }];
         let bundle = Bundle { texts, options: Options::default() };
         let (plan, problems) = compile(&bundle);
         if errors(&problems) > 0 {

@@ -8,7 +8,8 @@ use weir_policy::plan::Compatibility;
 pub struct Text {
     /// As shown in problems.
     pub name: Arc<str>,
-    pub text: String,
+    /// Shared: a file that did not change is the very same text.
+    pub text: Arc<str>,
 }
 
 impl Text {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   nodes of all texts ─► documents ─┐
-//!   graph: services and endpoints ───┴─► retries outliers pools edges paths quotas names conflicts alerts monitors ─► problems
+//!   graph: services and endpoints ───┴─► retries outliers pools edges paths quotas names services conflicts alerts monitors ─► problems
 //! ```
 //! Lints read the nodes, not the typed words: they point at single fields, at fields that Istio ignores, and at kinds
 //! that the data plane has no use for. What a document means (which service a host is, how many endpoints it has)
@@ -26,6 +26,7 @@ mod pools;
 mod promql;
 mod quotas;
 mod retries;
+mod services;
 
 use crate::graph::{Graph, canonical};
 use crate::problem::{Code, Problem};
@@ -76,6 +77,7 @@ pub fn lints(kept: &[Nodes<'_>], graph: &Graph, settings: &Settings, problems: &
         quotas::lint,
         names::lint,
         gateways::lint,
+        services::lint,
         conflicts::lint,
         alerts::lint,
         monitors::lint,

@@ -76,7 +76,10 @@ fn improve(bundle: &Bundle, problems: &[Problem], changes: &[Change]) -> Option<
 fn attempt(bundle: &Bundle, changes: &[&Change], before: &[Problem]) -> Option<Fixed> {
     let mut bundle = bundle.clone();
     for change in changes.iter().rev() {
-        bundle.texts[change.text].text.replace_range(change.bytes.clone(), &change.new);
+        let text = &mut bundle.texts[change.text].text;
+        let mut mended = String::from(&**text);
+        mended.replace_range(change.bytes.clone(), &change.new);
+        *text = mended.into();
     }
     let problems = check(&bundle).1;
     is_better(&problems, before).then_some(Fixed { bundle, problems, edits: changes.len() })
@@ -94,6 +97,26 @@ fn score(problems: &[Problem]) -> [usize; 3] {
     [Severity::Error, Severity::Warning, Severity::Info].map(count)
 }
 
+/// Words of a text and what is to stand there instead; columns from 1, in characters.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replacement {
+    pub line: u32,
+    pub column: u32,
+    /// The first column behind the words.
+    pub end: u32,
+    pub new: String,
+}
+
+/// The mechanical remedy of a problem of this text.
+pub fn replacement(text: &Text, problem: &Problem) -> Option<Replacement> {
+    let (bytes, new) = remedy(text, problem)?;
+    let start = text.text[..bytes.start].rfind('\n').map_or(0, |at| at + 1);
+    let line = text.text[..start].matches('\n').count() as u32 + 1;
+    let column = text.text[start..bytes.start].chars().count() as u32 + 1;
+    let end = column + text.text[bytes].chars().count() as u32;
+    Some(Replacement { line, column, end, new })
+}
+
 /// The changes that the problems ask for, in order, none over another.
 fn changes(bundle: &Bundle, problems: &[Problem]) -> Vec<Change> {
     let mut out: Vec<Change> = problems.iter().filter_map(|problem| change(bundle, problem)).collect();
@@ -103,16 +126,19 @@ fn changes(bundle: &Bundle, problems: &[Problem]) -> Vec<Change> {
 }
 
 fn change(bundle: &Bundle, problem: &Problem) -> Option<Change> {
+    let text = bundle.texts.iter().position(|text| text.name == problem.place.file)?;
+    remedy(&bundle.texts[text], problem).map(|(bytes, new)| Change { text, bytes, new })
+}
+
+/// The bytes that a problem's remedy replaces, and by what.
+fn remedy(source: &Text, problem: &Problem) -> Option<(Range<usize>, String)> {
     if !is_fixable(problem) {
         return None;
     }
-    let text = bundle.texts.iter().position(|text| text.name == problem.place.file)?;
-    let source = &bundle.texts[text];
-    let found = match &problem.fix {
+    match &problem.fix {
         Some(edit) => find(source, edit),
         None => at_place(source, problem),
-    };
-    found.map(|(bytes, new)| Change { text, bytes, new })
+    }
 }
 
 /// Where the old words of an edit stand; in a quoted scalar they may be escaped.
@@ -198,7 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn fixed(text: &str) -> Fixed {
-        let texts = vec![Text { name: "f.yaml".into(), text: text.to_owned() }];
+        let texts = vec![Text { name: "f.yaml".into(), text: text.into() }];
         fix(Bundle { texts, options: Options::default() })
     }
 
@@ -222,7 +248,7 @@ spec:
             .replace("exact: true", "exact: \"true\"")
             .replace("hots:", "host:")
             .replace("timout:", "timeout:");
-        assert_eq!(fixed.bundle.texts[0].text, wanted);
+        assert_eq!(&*fixed.bundle.texts[0].text, wanted);
         assert_eq!(fixed.edits, 4);
     }
 
@@ -264,13 +290,13 @@ spec:
             ),
         ];
         for (sick, cured) in rows {
-            assert_eq!(fixed(&alert(sick)).bundle.texts[0].text, alert(cured));
+            assert_eq!(*fixed(&alert(sick)).bundle.texts[0].text, *alert(cured));
         }
     }
 
     #[test]
     fn a_diff_shows_what_changed() {
-        let text = |text: &str| Text { name: "f".into(), text: text.to_owned() };
+        let text = |text: &str| Text { name: "f".into(), text: text.into() };
         let shown = diff(&text("a\nb\nc\nd\ne\n"), &text("a\nb\nC\nd\ne\n"));
         assert_eq!(shown, "--- f\n+++ f\n@@ -1,5 +1,5 @@\n a\n b\n-c\n+C\n d\n e\n");
     }
@@ -284,7 +310,7 @@ spec:
                 cut -= 1;
             }
             text.insert_str(cut, &junk);
-            let bundle = Bundle { texts: vec![Text { name: "f".into(), text }], options: Options::default() };
+            let bundle = Bundle { texts: vec![Text { name: "f".into(), text: text.into() }], options: Options::default() };
             let before = score(&check(&bundle).1);
             prop_assert!(score(&fix(bundle).problems) <= before);
         }

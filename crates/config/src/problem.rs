@@ -197,6 +197,10 @@ codes! {
     SubsetOnIngress = "WEIR0412" Warning;
     SelectorSelectsNothing = "WEIR0413" Warning;
     EmptyProviders = "WEIR0414" Warning;
+    /// A Gateway's port that the Service in front of its proxies has not.
+    GatewayPort = "WEIR0415" Warning;
+    /// Two Services give one port of the same workloads another protocol.
+    WorkloadProtocol = "WEIR0416" Warning;
 
     // Monitoring (check/alerts.rs, check/monitors.rs).
     /// A selector whose label never has this value.

@@ -1,8 +1,8 @@
-//! Texts to Istio's words, document by document; what did not change is remembered, not read again.
+//! Texts to Istio's words, document by document.
 //!
 //! ```text
-//!   text ─► chunks (one a document) ─┬─ as before ─► the part as it was
-//!                                    └─ new ───────► yaml ─► schema ─► kind ─► part: words and problems
+//!   text ─► chunks (one a document) ─┬─ as before (`memory`) ─► the part as it was
+//!                                    └─ new ─► yaml ─► schema ─► kind ─► part: words and problems
 //!   parts of all texts ─► Words, in order; the second of two of one name is left out
 //! ```
 //! Does not: resolve names.
@@ -30,10 +30,16 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use weir_policy::place::Place;
 
+mod memory;
+
+pub use memory::Memory;
+
 /// Everything that was read, by kind, in the order of the documents.
 #[derive(Default)]
 pub struct Words {
     pub virtual_services: Vec<Arc<VirtualService>>,
+    /// One of them delegates, or is delegated to.
+    pub delegating: bool,
     pub rules: Vec<Arc<DestinationRule>>,
     pub entries: Vec<Arc<ServiceEntry>>,
     pub workloads: Vec<Arc<Workload>>,
@@ -101,49 +107,6 @@ pub enum Keep {
     Nodes,
 }
 
-/// Texts that were read, and their parts. One for each follower of documents.
-#[derive(Default)]
-pub struct Memory {
-    texts: HashMap<Arc<str>, Remembered>,
-}
-
-struct Remembered {
-    text: String,
-    parts: Parts,
-    /// Where their chunks start in the text.
-    starts: Vec<usize>,
-}
-
-impl Memory {
-    /// The parts of a text: those that stand where and as they stood are the same ones.
-    pub fn read(&mut self, text: &Text) -> Parts {
-        let old = self.texts.get(&text.name);
-        if let Some(old) = old.filter(|old| old.text == text.text) {
-            return Arc::clone(&old.parts);
-        }
-        let mut starts = Vec::new();
-        let parts = read(text, Keep::Words, |chunk, at| {
-            starts.push(chunk.start);
-            let old = old?;
-            let (part, start) = (old.parts.get(at)?, old.starts.get(at)?);
-            let before = old.text.get(*start..start + part.length);
-            (part.line == chunk.line && before == Some(chunk.text)).then(|| Arc::clone(part))
-        });
-        let parts = Parts::from(parts);
-        let remembered = Remembered { text: text.text.clone(), parts: Arc::clone(&parts), starts };
-        self.texts.insert(text.name.clone(), remembered);
-        parts
-    }
-
-    /// Forgets texts that are gone.
-    pub fn only(&mut self, texts: &[Text]) {
-        if self.texts.len() > texts.len() {
-            let names: std::collections::HashSet<&Arc<str>> = texts.iter().map(|text| &text.name).collect();
-            self.texts.retain(|name, _| names.contains(name));
-        }
-    }
-}
-
 /// Reads a text; `known` may have the part of a chunk already.
 pub fn read(text: &Text, keep: Keep, mut known: impl FnMut(Chunk<'_>, usize) -> Option<Arc<Part>>) -> Vec<Arc<Part>> {
     if let Some(problem) = yaml::too_large(&text.name, &text.text) {
@@ -187,9 +150,9 @@ impl Part {
 }
 
 /// The words of all texts' parts, in order.
-pub fn gather(texts: &[Parts], problems: &mut Vec<Problem>) -> Words {
+pub fn gather<'p>(texts: impl Iterator<Item = &'p Parts> + Clone, problems: &mut Vec<Problem>) -> Words {
     let mut words = Words::default();
-    let mut seen = HashMap::with_capacity(texts.iter().map(|parts| parts.len()).sum());
+    let mut seen = HashMap::with_capacity(texts.clone().map(|parts| parts.len()).sum());
     for parts in texts {
         match &**parts {
             [part] => told(&part.problems, problems),
@@ -235,7 +198,10 @@ impl Words {
 
     fn add(&mut self, word: Word, place: &Place, problems: &mut Vec<Problem>) {
         match word {
-            Word::VirtualService(word) => self.virtual_services.push(word),
+            Word::VirtualService(word) => {
+                self.delegating |= !word.is_plain();
+                self.virtual_services.push(word);
+            }
             Word::Rule(word) => self.rules.push(word),
             Word::Entry(word) => self.entries.push(word),
             Word::Workload(word) => self.workloads.push(word),

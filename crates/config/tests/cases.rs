@@ -30,8 +30,8 @@ fn folder(name: &str) -> PathBuf {
 
 fn problems(text: &str) -> Vec<Problem> {
     let texts = vec![
-        Text { name: "case.yaml".into(), text: text.to_owned() },
-        Text { name: "service.yaml".into(), text: SERVICE.to_owned() },
+        Text { name: "case.yaml".into(), text: text.into() },
+        Text { name: "service.yaml".into(), text: SERVICE.into() },
     ];
     check(&Bundle { texts, options: Options::default() }).1
 }

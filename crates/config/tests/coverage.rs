@@ -185,7 +185,7 @@ fn plan(row: &Row, version: &str, spec: &str) -> Result<Vec<String>, String> {
     let text =
         format!("{MESH}{}---\n{{ apiVersion: {version}, kind: {}, {meta}, {body} }}\n", around(row.kind), row.kind);
     let labels = vec![("app".to_owned(), "x".to_owned())];
-    let texts = vec![Text { name: "t".into(), text }];
+    let texts = vec![Text { name: "t".into(), text: text.into() }];
     let (plan, problems) = compile(&Bundle { texts, options: Options { labels, ..Options::default() } });
     if let Some(problem) = problems.iter().find(|problem| problem.severity == Severity::Error) {
         return Err(format!("{spec}: {}", problem.words));

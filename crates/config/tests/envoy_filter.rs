@@ -23,7 +23,7 @@ fn compiled(patches: &str) -> (Plan, Vec<Problem>) {
     let filter = format!(
         "{MESH}---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{ name: it }}\nspec:\n  configPatches:\n{patches}"
     );
-    let texts = vec![Text { name: "t.yaml".into(), text: filter }];
+    let texts = vec![Text { name: "t.yaml".into(), text: filter.into() }];
     compile(&Bundle { texts, options: Options::default() })
 }
 

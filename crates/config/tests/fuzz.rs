@@ -158,7 +158,7 @@ proptest! {
     #[test]
     fn any_text_compiles_or_has_problems_with_places(text in texts()) {
         let lines = text.lines().count() as u32 + 1;
-        let bundle = Bundle { texts: vec![Text { name: "t.yaml".into(), text }], options: Options::default() };
+        let bundle = Bundle { texts: vec![Text { name: "t.yaml".into(), text: text.into() }], options: Options::default() };
         for problem in weir_config::compile(&bundle).1 {
             prop_assert!(problem.place.line <= lines, "{problem:?}");
         }

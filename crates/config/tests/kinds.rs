@@ -10,7 +10,7 @@ use std::path::Path;
 use weir_config::{Bundle, Code, Options, Problem, Severity, Text, compile};
 
 fn errors(text: &str) -> Vec<Problem> {
-    let texts = vec![Text { name: "t.yaml".into(), text: text.to_owned() }];
+    let texts = vec![Text { name: "t.yaml".into(), text: text.into() }];
     let (_, problems) = compile(&Bundle { texts, options: Options::default() });
     problems.into_iter().filter(|problem| problem.severity == Severity::Error).collect()
 }
@@ -82,7 +82,7 @@ fn a_table_can_fail() {
 }
 
 fn codes(text: &str) -> Vec<Code> {
-    let texts = vec![Text { name: "t.yaml".into(), text: text.to_owned() }];
+    let texts = vec![Text { name: "t.yaml".into(), text: text.into() }];
     compile(&Bundle { texts, options: Options::default() }).1.into_iter().map(|problem| problem.code).collect()
 }
 

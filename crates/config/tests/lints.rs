@@ -40,7 +40,7 @@ impl Shape {
                 self.host
             );
         }
-        let texts = vec![Text { name: "it.yaml".into(), text }];
+        let texts = vec![Text { name: "it.yaml".into(), text: text.into() }];
         check(&Bundle { texts, options: Options::default() }).1
     }
 
@@ -247,7 +247,7 @@ fn an_envoy_filter_for_every_route() {
         )
     };
     let codes = |text: String| {
-        let texts = vec![Text { name: "it.yaml".into(), text }];
+        let texts = vec![Text { name: "it.yaml".into(), text: text.into() }];
         let found = check(&Bundle { texts, options: Options::default() }).1;
         found.into_iter().map(|problem| problem.code).collect::<Vec<_>>()
     };

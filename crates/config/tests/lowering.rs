@@ -37,7 +37,7 @@ fn rule(policy: &str) -> String {
 }
 
 fn compiled_as(text: &str, compatibility: Compatibility) -> (Plan, Vec<Problem>) {
-    let texts = vec![Text { name: "t.yaml".into(), text: format!("{SERVICE}{text}") }];
+    let texts = vec![Text { name: "t.yaml".into(), text: format!("{SERVICE}{text}").into() }];
     compile(&Bundle { texts, options: Options { compatibility: Some(compatibility), ..Options::default() } })
 }
 
@@ -325,7 +325,7 @@ fn what_an_upstream_is_spoken_to_in() {
     assert_eq!(speaks(&http("useClientProtocol: true")), Speaks::AsClient);
     for (protocol, expected) in [("GRPC", Speaks::Http2), ("HTTP2", Speaks::Http2), ("GRPC-WEB", Speaks::Http2)] {
         let text = SERVICE.replace("protocol: HTTP }", &format!("protocol: {protocol} }}"));
-        let texts = vec![Text { name: "t.yaml".into(), text }];
+        let texts = vec![Text { name: "t.yaml".into(), text: text.into() }];
         let (plan, _) = compile(&Bundle { texts, options: Options::default() });
         assert_eq!(plan.clusters[0].connection.speaks, expected, "{protocol}");
     }

@@ -34,7 +34,7 @@ spec: { host: a.test, trafficPolicy: { connectionPool: { tcp: { maxConnections: 
 
 fn bundle(texts: &[String]) -> Bundle {
     let texts = texts.iter().enumerate();
-    let texts = texts.map(|(at, text)| Text { name: format!("{at}.yaml").into(), text: text.clone() });
+    let texts = texts.map(|(at, text)| Text { name: format!("{at}.yaml").into(), text: text.as_str().into() });
     Bundle { texts: texts.collect(), options: Options::default() }
 }
 

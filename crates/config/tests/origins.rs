@@ -161,7 +161,7 @@ spec:
 ";
 
 fn plan(text: &str) -> Plan {
-    let texts = vec![Text { name: "t.yaml".into(), text: text.to_owned() }];
+    let texts = vec![Text { name: "t.yaml".into(), text: text.into() }];
     let (plan, problems) = compile(&Bundle { texts, options: Options::default() });
     let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     assert!(errors.is_empty(), "{errors:?}");

@@ -22,8 +22,7 @@ fn entry(host: &str, namespace: &str, rest: &str) -> String {
 }
 
 fn compiled(text: &str, options: Options) -> (Plan, Vec<Problem>) {
-    let (plan, problems) =
-        compile(&Bundle { texts: vec![Text { name: "t.yaml".into(), text: text.to_owned() }], options });
+    let (plan, problems) = compile(&Bundle { texts: vec![Text { name: "t.yaml".into(), text: text.into() }], options });
     let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     assert!(errors.is_empty(), "{errors:?}");
     (plan, problems)
@@ -192,7 +191,7 @@ fn endpoints_of_no_service_are_reported() {
 fn a_second_document_of_a_name_is_ignored_and_read_all_the_same() {
     let one = istio("DestinationRule", "name: r", "{ host: a.test }");
     let bad = istio("DestinationRule", "name: r", "{ host: a_b }");
-    let texts = vec![Text { name: "t.yaml".into(), text: one + &bad }];
+    let texts = vec![Text { name: "t.yaml".into(), text: (one + &bad).into() }];
     let (_, problems) = compile(&Bundle { texts, options: Options::default() });
     assert!(problems.iter().any(|problem| problem.code == Code::DuplicateResource));
     assert!(problems.iter().any(|problem| problem.code == Code::Value));

@@ -144,7 +144,7 @@ fn open(path: &Path, length: u64, total: u64) -> Result<Text, Box<Problem>> {
         return Err(too_large(path, &format!("more than {} bytes", Text::LARGEST)).into());
     }
     let text = String::from_utf8(bytes).map_err(|why| no_text(path, &why))?;
-    Ok(Text { name: path.to_string_lossy().into(), text })
+    Ok(Text { name: path.to_string_lossy().into(), text: text.into() })
 }
 
 fn no_text(path: &Path, why: &FromUtf8Error) -> Problem {
@@ -167,7 +167,7 @@ fn stdin() -> Result<Text, Box<Problem>> {
     // One more byte than is accepted: the compiler says that it is too large.
     io::stdin().take(Text::LARGEST as u64 + 1).read_to_end(&mut bytes).map_err(|why| unreadable(path, &why))?;
     let text = String::from_utf8(bytes).map_err(|why| no_text(path, &why))?;
-    Ok(Text { name: "<stdin>".into(), text })
+    Ok(Text { name: "<stdin>".into(), text: text.into() })
 }
 
 /// A path that the user named is read whatever it is called; what is found in folders must look like a document.
@@ -259,7 +259,7 @@ mod tests {
     }
 
     fn shown(read: &(Vec<Text>, Vec<Problem>)) -> Vec<&str> {
-        read.0.iter().map(|text| text.text.as_str()).collect()
+        read.0.iter().map(|text| &*text.text).collect()
     }
 
     /// Same length, same time of modification: a file written a moment ago is read again.
@@ -285,10 +285,10 @@ mod tests {
         let mut texts = reader.read(&paths).0;
         // It was written just now: as if the clock had gone on, and with other words than the file has.
         reader.known.values_mut().for_each(|known| known.settled = true);
-        texts[0].text = "marked".to_owned();
+        texts[0].text = "marked".into();
         reader.keep(texts);
         let text = reader.read(&paths).0.remove(0);
-        assert_eq!(text.text, "marked", "it was not read again");
+        assert_eq!(&*text.text, "marked", "it was not read again");
         reader.keep(vec![text]);
         write(&file, "four", 3600);
         assert_eq!(shown(&reader.read(&paths)), ["four"]);

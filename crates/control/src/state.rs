@@ -96,7 +96,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<Text>> {
         let (name, behind) = behind.split_at_checked(name.parse().ok()?)?;
         let (text, behind) = behind.split_at_checked(text.parse().ok()?)?;
         let whole = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-        texts.push(Text { name: whole(name)?.into(), text: whole(text)? });
+        texts.push(Text { name: whole(name)?.into(), text: whole(text)?.into() });
         rest = behind;
     }
     Some(texts)
@@ -124,13 +124,13 @@ mod tests {
 
     fn texts(content: &str) -> Vec<Text> {
         vec![
-            Text { name: "a.yaml".into(), text: content.to_owned() },
-            Text { name: "b.yaml".into(), text: "line\n\nline ü".to_owned() },
+            Text { name: "a.yaml".into(), text: content.into() },
+            Text { name: "b.yaml".into(), text: "line\n\nline ü".into() },
         ]
     }
 
     fn first(state: &State) -> Option<String> {
-        state.load().map(|texts| texts[0].text.clone())
+        state.load().map(|texts| String::from(&*texts[0].text))
     }
 
     #[test]

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn every_byte_and_every_border_counts() {
         let of = |parts: &[(&str, &str)]| {
-            let texts = parts.iter().map(|(name, text)| Text { name: (*name).into(), text: (*text).to_owned() });
+            let texts = parts.iter().map(|(name, text)| Text { name: (*name).into(), text: (*text).into() });
             hash(&texts.collect::<Vec<_>>())
         };
         let long = "a: 1234567890123456789";

@@ -2,16 +2,16 @@
 
 use super::pages;
 use serde_json::{Value, json};
-use weir_config::{Code, Problem, Severity};
+use weir_config::{Code, Problem, Severity, Text, fix};
 
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
 /// One run with all problems; its rules are the codes that occur.
-pub(crate) fn log(problems: &[Problem]) -> Value {
+pub(crate) fn log(problems: &[Problem], texts: &[Text]) -> Value {
     let mut codes: Vec<Code> = problems.iter().map(|problem| problem.code).collect();
     codes.sort_unstable();
     codes.dedup();
-    let results: Vec<Value> = problems.iter().map(|problem| result(problem, &codes)).collect();
+    let results: Vec<Value> = problems.iter().map(|problem| result(problem, &codes, texts)).collect();
     json!({
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -40,7 +40,7 @@ fn rule(code: Code) -> Value {
     })
 }
 
-fn result(problem: &Problem, codes: &[Code]) -> Value {
+fn result(problem: &Problem, codes: &[Code], texts: &[Text]) -> Value {
     let hint = problem.hint.as_ref().map(|hint| format!(" Remedy: {hint}.")).unwrap_or_default();
     let place = &problem.place;
     let mut physical = json!({ "artifactLocation": { "uri": uri(&place.file) } });
@@ -51,12 +51,29 @@ fn result(problem: &Problem, codes: &[Code]) -> Value {
             "endColumn": place.column.max(1) + problem.length,
         });
     }
-    json!({
+    let mut out = json!({
         "ruleId": problem.code.text(),
         "ruleIndex": codes.binary_search(&problem.code).unwrap_or_default(),
         "level": level(problem.severity),
         "message": { "text": format!("{}.{hint}", problem.words) },
         "locations": [{ "physicalLocation": physical }],
+    });
+    let text = texts.iter().find(|text| text.name == place.file);
+    if let Some(mend) = text.and_then(|text| fix::replacement(text, problem)) {
+        out["fixes"] = json!([mended(&place.file, &mend)]);
+    }
+    out
+}
+
+/// What `weir check --fix` would write.
+fn mended(file: &str, mend: &fix::Replacement) -> Value {
+    let region = json!({ "startLine": mend.line, "startColumn": mend.column, "endColumn": mend.end });
+    json!({
+        "description": { "text": format!("write `{}`", mend.new) },
+        "artifactChanges": [{
+            "artifactLocation": { "uri": uri(file) },
+            "replacements": [{ "deletedRegion": region, "insertedContent": { "text": mend.new } }],
+        }],
     })
 }
 

@@ -29,6 +29,11 @@ pub(super) fn shown(all: &Json) -> String {
         values_of(&mut out, destination, first);
         first = first.or(Some(destination));
     }
+    for mirror in array(&all["mirrors"]) {
+        let share = percent(&mirror["share"]);
+        let (name, place) = (text(&mirror["cluster"]), text(&mirror["place"]));
+        line(&mut out, &format!("\n{BOLD}{name}{PLAIN}  gets copies of {share} % of requests  {DIM}{place}{PLAIN}"));
+    }
     table(&mut out, "the rule", array(&all["route"]["values"]).iter().collect());
     table(&mut out, "every request (Mesh)", array(&all["settings"]).iter().collect());
     out
@@ -157,10 +162,14 @@ pub(crate) fn try_words(row: &Json) -> String {
     words
 }
 
+/// A share in percent, to the hundredth.
+fn percent(share: &Json) -> f64 {
+    (share.as_f64().unwrap_or_default() * 10_000.0).round() / 100.0
+}
+
 fn destination_of(out: &mut String, destination: &Json, chosen: &str) {
     let name = destination["cluster"].as_str().unwrap_or("(nowhere)");
-    let share = destination["share"].as_f64().unwrap_or_default() * 100.0;
-    let share = (share * 100.0).round() / 100.0;
+    let share = percent(&destination["share"]);
     let place = text(&destination["place"]);
     line(out, &format!("\n{BOLD}{name}{PLAIN}  {share} % of requests{chosen}  {DIM}{place}{PLAIN}"));
     if let Some(why) = destination["refusal"].as_str() {

@@ -29,6 +29,13 @@ pub struct VirtualService {
     pub place: Place,
 }
 
+impl VirtualService {
+    /// Does it neither delegate nor wait to be delegated to?
+    pub fn is_plain(&self) -> bool {
+        !self.hosts.is_empty() && self.http.iter().all(|rule| rule.delegate.is_none())
+    }
+}
+
 /// `spec.http[]`.
 #[derive(Clone, Debug)]
 pub struct HttpRule {

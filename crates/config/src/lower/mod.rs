@@ -40,6 +40,7 @@ use clusters::{Clusters, Finished};
 use fault_scope::Scopes;
 use memory::Memory;
 use scope::Scope;
+use std::borrow::Cow;
 use std::sync::Arc;
 use weir_policy::plan::{Compatibility, Plan, Settings};
 use weir_policy::trust::Trust;
@@ -59,9 +60,8 @@ pub struct Compiler {
 impl Compiler {
     /// As [`compile`], and remembers.
     pub fn compile(&mut self, bundle: &Bundle) -> (Plan, Vec<Problem>) {
-        let parts: Vec<Parts> = bundle.texts.iter().map(|text| self.texts.read(text)).collect();
-        self.texts.only(&bundle.texts);
-        build(bundle, &parts, &[], &mut self.lowered)
+        self.texts.read(&bundle.texts);
+        build(bundle, &self.texts.words, &[], &mut self.lowered, self.texts.problems.clone())
     }
 }
 
@@ -70,13 +70,19 @@ pub fn check(bundle: &Bundle) -> (Plan, Vec<Problem>) {
     let parts: Vec<Parts> =
         bundle.texts.iter().map(|text| words::read(text, Keep::Nodes, |_, _| None).into()).collect();
     let nodes = bundle.texts.iter().zip(&parts).map(|(text, parts)| Nodes { file: &text.name, parts });
-    build(bundle, &parts, &nodes.collect::<Vec<_>>(), &mut Memory::default())
+    let mut problems = Vec::new();
+    let words = words::gather(parts.iter(), &mut problems);
+    build(bundle, &words, &nodes.collect::<Vec<_>>(), &mut Memory::default(), problems)
 }
 
-fn build(bundle: &Bundle, parts: &[Parts], nodes: &[Nodes<'_>], memory: &mut Memory) -> (Plan, Vec<Problem>) {
-    let mut problems = Vec::new();
-    let words = words::gather(parts, &mut problems);
-    let plan = lower(&words, bundle, nodes, memory, &mut problems);
+fn build(
+    bundle: &Bundle,
+    words: &Words,
+    nodes: &[Nodes<'_>],
+    memory: &mut Memory,
+    mut problems: Vec<Problem>,
+) -> (Plan, Vec<Problem>) {
+    let plan = lower(words, bundle, nodes, memory, &mut problems);
     problems.sort_by(|a, b| {
         let key = |of: &Problem| (of.place.line, of.place.column, of.code);
         a.place.file.cmp(&b.place.file).then_with(|| key(a).cmp(&key(b))).then_with(|| a.words.cmp(&b.words))
@@ -98,7 +104,10 @@ fn lower(
     now.begin(words, bundle);
     let mesh = words.mesh.as_deref();
     let mut settings = settings(mesh, bundle);
-    let virtual_services = delegate::resolve(&words.virtual_services, problems);
+    let virtual_services = match words.delegating {
+        true => Cow::Owned(delegate::resolve(&words.virtual_services, problems)),
+        false => Cow::Borrowed(words.virtual_services.as_slice()),
+    };
     let scope = Scope::of(&words.sidecars, &bundle.options, problems);
     let unknown = unknown_hosts::policy(&scope, mesh, &mut settings);
     let ground = now.ground(words, &scope, problems);

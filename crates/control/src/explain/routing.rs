@@ -10,7 +10,7 @@ use weir_policy::decision::{Listener, Terms};
 use weir_policy::effective::{self, Worst, show};
 use weir_policy::plan::{Plan, Upstream};
 use weir_policy::refusal::Refusal;
-use weir_policy::route::{Action, Destination, Facts, Forward, Found, Table, Target, VirtualHost};
+use weir_policy::route::{Action, Destination, Facts, Forward, Found, Mirror, Table, Target, VirtualHost};
 use weir_policy::wish::Wishes;
 use weir_policy::{path, trust};
 
@@ -68,6 +68,7 @@ pub fn explained(plan: &Plan, ask: &Ask, live: Option<Live<'_>>) -> Json {
             out["route"] = parts::route(&entry.then);
             if let Action::Forward(forward) = &entry.then.action {
                 out["destinations"] = destinations(forward, plan, ask, listener, live);
+                out["mirrors"] = mirrors(forward, plan);
                 out["refusal"] = only_refusal(forward);
             }
         }
@@ -141,6 +142,15 @@ fn destinations(forward: &Forward, plan: &Plan, ask: &Ask, listener: Listener, l
         })
     };
     forward.destinations.iter().map(one).collect()
+}
+
+/// Where copies go.
+fn mirrors(forward: &Forward, plan: &Plan) -> Json {
+    let one = |mirror: &Mirror| {
+        let upstream = plan.upstream(mirror.cluster);
+        json!({ "cluster": &*upstream.name, "share": f64::from(mirror.share.parts()) / 1e6, "place": parts::place(&upstream.place) })
+    };
+    forward.mirrors.iter().map(one).collect()
 }
 
 /// What the client asks for itself, when it is trusted.
