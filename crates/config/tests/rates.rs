@@ -24,7 +24,7 @@ struct Compiled {
 }
 
 fn compile(documents: &str) -> Compiled {
-    let texts = vec![Text { name: "t.yaml".into(), text: format!("{SERVICES}{documents}") }];
+    let texts = vec![Text { name: "t.yaml".into(), text: format!("{SERVICES}{documents}").into() }];
     let (plan, problems) = check(&Bundle { texts, options: Options::default() });
     let errors: Vec<_> = problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
     assert!(errors.is_empty(), "{errors:#?}");
