@@ -24,7 +24,7 @@ crates/wire/src/body.rs|Ok(Step::End { consumed: end + 4, trailers|Ok(Step::End 
 crates/wire/src/body.rs|byte - b.a. + 10|byte - b'"'a'"' + 9|weir-wire
 crates/config/src/yaml.rs|span.start.col() as u32 + 1);|span.start.col() as u32);|weir-config
 crates/config/src/yaml.rs|self.stack.len() >= DEPTH|self.stack.len() > DEPTH|weir-config
-crates/config/src/yaml.rs|entries.iter().rev().take(256)|entries.iter().rev().skip(1).take(256)|weir-config
+crates/config/src/yaml.rs|keys.extend(entries.iter().map|keys.extend(entries.iter().skip(1).map|weir-config
 '
 survivors=0
 while IFS='|' read -r file stands planted package; do
