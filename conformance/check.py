@@ -37,7 +37,7 @@ def differences():
     return {name: row for name, row in lines if not name.endswith(".rs")}
 
 
-OWN_DEFAULTS = "run --workers 1 -f {dir} --outbound 127.0.0.1:{port} --admin 127.0.0.1:{admin}"
+OWN_DEFAULTS = "run --workers {workers} -f {dir} --outbound 127.0.0.1:{port} --admin 127.0.0.1:{admin}"
 
 
 async def main():
@@ -48,7 +48,9 @@ async def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--live", action="store_true")
     parser.add_argument("--without-compatibility", action="store_true")
+    parser.add_argument("--workers", type=int, default=1, help="of weir")
     options = parser.parse_args()
+    run.Proxy.workers = options.workers
     options.recorded, options.oracle_only, options.repeat = not options.live, False, 1
     scenarios, every, recorded = {}, {}, {}
     for folder in FOLDERS:

@@ -176,7 +176,7 @@ impl Call {
         self
     }
 
-    /// Tries so far.
+    /// Tries so far, one that found no endpoint or no room included.
     pub const fn attempts(&self) -> u32 {
         self.attempts
     }
@@ -320,6 +320,7 @@ impl Call {
     }
 
     fn attempt(&mut self, cluster: &mut Cluster, draw: &mut Draw<'_>, now: Time) -> Step {
+        self.attempts += 1;
         let picks = self.retry.as_ref().map_or(0, |rules| match rules.previous {
             Previous::Avoid => rules.picks,
             Previous::Allow => 0,
@@ -338,7 +339,6 @@ impl Call {
         }
         cluster.begin(endpoint);
         self.state = State::Trying(endpoint);
-        self.attempts += 1;
         let limits = timeout::Limits { received: self.received, rules: self.timeout, began: now };
         let address = cluster.address(endpoint);
         self.trail.begin(self.attempts, address, now);

@@ -152,7 +152,18 @@ fn timeouts(values: &mut Values<'_>, rules: &timeout::Rules) {
 
 fn retries(values: &mut Values<'_>, rules: Option<&retry::Rules>) {
     let Some(rules) = rules else { return values.add("retries.attempts", "0 (off)") };
-    let retry::Rules { attempts, on, codes, headers, back_off, previous, picks, non_idempotent } = rules;
+    let retry::Rules {
+        attempts,
+        on,
+        codes,
+        headers,
+        request_headers,
+        rate_limited,
+        back_off,
+        previous,
+        picks,
+        non_idempotent,
+    } = rules;
     let BackOff { base, max } = back_off;
     values.add("retries.attempts", attempts);
     values.list(
@@ -161,7 +172,13 @@ fn retries(values: &mut Values<'_>, rules: Option<&retry::Rules>) {
     );
     values.list("retries.retriableStatusCodes", codes);
     if !headers.is_empty() {
-        values.list("retries.retriableHeaders", headers);
+        values.list("retries.retriableHeaders", headers.iter().map(|header| &header.name));
+    }
+    if !request_headers.is_empty() {
+        values.list("retries.retriableRequestHeaders", request_headers.iter().map(|header| &header.name));
+    }
+    if let Some(longest) = rate_limited {
+        values.add("retries.rateLimitedBackoff", show(*longest));
     }
     values.add("retries.backoff", show(*base));
     values.add("retries.maxBackoff", show(*max));

@@ -318,7 +318,7 @@ mod tests {
     #[test]
     fn a_limit_that_is_not_enforced_marks_and_lets_pass() {
         let limit = limit();
-        let over = Edits { add: vec![("x-over".into(), "1".into())], ..Edits::default() };
+        let over = Edits { add: vec![("x-over".into(), crate::format::Value::literal("1"))], ..Edits::default() };
         let rules = Arc::new(Rules { enforced: Share::NONE, over, ..(*limit.rules).clone() });
         let buckets = One(RefCell::new(Tokens::new(Arc::clone(&rules), Time::ZERO)));
         let chain = Chain { filters: vec![Filter::Limit(Limit { rules, ..limit })] };

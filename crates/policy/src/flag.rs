@@ -9,58 +9,60 @@ use std::fmt;
 pub struct Flags(u32);
 
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:literal $letters:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal $letters:literal $long:literal;)*) => {
         impl Flags {
             $($(#[$doc])* pub const $name: Self = Self(1 << $bit);)*
 
             const LETTERS: &'static [(Self, &'static str)] = &[$((Self::$name, $letters),)*];
+
+            const LONG: &'static [(Self, &'static str)] = &[$((Self::$name, $long),)*];
         }
     };
 }
 
 flags! {
     /// No healthy upstream.
-    NO_HEALTHY = 0 "UH";
+    NO_HEALTHY = 0 "UH" "NoHealthyUpstream";
     /// Upstream connection failure.
-    CONNECT_FAILURE = 1 "UF";
+    CONNECT_FAILURE = 1 "UF" "UpstreamConnectionFailure";
     /// Upstream overflow: a limit or a retry limit.
-    OVERFLOW = 2 "UO";
+    OVERFLOW = 2 "UO" "UpstreamOverflow";
     /// No route.
-    NO_ROUTE = 3 "NR";
+    NO_ROUTE = 3 "NR" "NoRouteFound";
     /// Retries exhausted.
-    RETRIES_EXHAUSTED = 4 "URX";
+    RETRIES_EXHAUSTED = 4 "URX" "UpstreamRetryLimitExceeded";
     /// No cluster.
-    NO_CLUSTER = 5 "NC";
+    NO_CLUSTER = 5 "NC" "NoClusterFound";
     /// Duration timeout.
-    MAX_DURATION = 6 "DT";
+    MAX_DURATION = 6 "DT" "DurationTimeout";
     /// The client went away.
-    CLIENT_GONE = 7 "DC";
+    CLIENT_GONE = 7 "DC" "DownstreamConnectionTermination";
     /// Failed local health check.
-    LOCAL_HEALTH = 8 "LH";
+    LOCAL_HEALTH = 8 "LH" "FailedLocalHealthCheck";
     /// Upstream request timeout.
-    TIMEOUT = 9 "UT";
+    TIMEOUT = 9 "UT" "UpstreamRequestTimeout";
     /// Local reset.
-    LOCAL_RESET = 10 "LR";
+    LOCAL_RESET = 10 "LR" "LocalReset";
     /// Upstream remote reset.
-    REMOTE_RESET = 11 "UR";
+    REMOTE_RESET = 11 "UR" "UpstreamRemoteReset";
     /// Upstream connection termination.
-    CONNECTION_TERMINATED = 12 "UC";
+    CONNECTION_TERMINATED = 12 "UC" "UpstreamConnectionTermination";
     /// Delay injected.
-    DELAY_INJECTED = 13 "DI";
+    DELAY_INJECTED = 13 "DI" "DelayInjected";
     /// Fault injected.
-    FAULT_INJECTED = 14 "FI";
+    FAULT_INJECTED = 14 "FI" "FaultInjected";
     /// Rate limited.
-    RATE_LIMITED = 15 "RL";
+    RATE_LIMITED = 15 "RL" "RateLimited";
     /// Refused by authorization.
-    UNAUTHORIZED = 16 "UAEX";
+    UNAUTHORIZED = 16 "UAEX" "UnauthorizedExternalService";
     /// Stream idle timeout.
-    STREAM_IDLE = 17 "SI";
+    STREAM_IDLE = 17 "SI" "StreamIdleTimeout";
     /// Downstream protocol error.
-    CLIENT_PROTOCOL = 18 "DPE";
+    CLIENT_PROTOCOL = 18 "DPE" "DownstreamProtocolError";
     /// Upstream protocol error.
-    UPSTREAM_PROTOCOL = 19 "UPE";
+    UPSTREAM_PROTOCOL = 19 "UPE" "UpstreamProtocolError";
     /// Overload.
-    OVERLOADED = 20 "OM";
+    OVERLOADED = 20 "OM" "OverloadManagerTerminated";
 }
 
 impl Flags {
@@ -80,6 +82,11 @@ impl Flags {
     /// The flag of these letters, such as `UO`.
     pub fn of_letters(letters: &str) -> Option<Self> {
         Self::LETTERS.iter().find(|(_, known)| *known == letters).map(|(flag, _)| *flag)
+    }
+
+    /// The long names of those that are set, as in `%RESPONSE_FLAGS_LONG%`.
+    pub fn long_names(self) -> impl Iterator<Item = &'static str> {
+        Self::LONG.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
     }
 
     #[must_use]

@@ -27,6 +27,7 @@ pub mod filter;
 pub mod flag;
 pub mod flood;
 pub mod fold;
+pub mod format;
 pub mod grpc;
 pub mod inflight;
 pub mod limit;

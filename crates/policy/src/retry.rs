@@ -9,6 +9,7 @@
 
 use crate::outcome::{Outcome, Reached, Response, Result};
 use crate::rng::Rng;
+use crate::route::{HeaderMatch, Headers};
 use std::time::Duration;
 
 /// `retries` of a route (or the destination's, or the mesh's default), compiled.
@@ -19,8 +20,12 @@ pub struct Rules {
     pub on: Conditions,
     /// Statuses that the upstream really sent, for [`Conditions::STATUS_CODES`].
     pub codes: Vec<u16>,
-    /// Names of response fields, for [`Conditions::RETRIABLE_HEADERS`]: any value will do.
-    pub headers: Vec<Box<str>>,
+    /// `retriable_headers`, of a response: one of them will do, for [`Conditions::RETRIABLE_HEADERS`].
+    pub headers: Vec<HeaderMatch>,
+    /// `retriable_request_headers`: without one of them a request is not retried. Empty = every request may be.
+    pub request_headers: Vec<HeaderMatch>,
+    /// `rate_limited_retry_back_off` by `retry-after`: heeded up to so long, also under compatibility istio.
+    pub rate_limited: Option<Duration>,
     pub back_off: BackOff,
     /// `retryIgnorePreviousHosts`.
     pub previous: Previous,
@@ -289,10 +294,14 @@ impl Rules {
             || response.grpc.is_some_and(|code| self.on.has(Conditions::of_grpc(code)))
     }
 
-    /// Is a response with this field retriable?
-    pub fn marks(&self, name: &[u8]) -> bool {
-        self.on.has(Conditions::RETRIABLE_HEADERS)
-            && self.headers.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
+    /// Is a response with these fields retriable?
+    pub fn marks(&self, response: &dyn Headers) -> bool {
+        self.on.has(Conditions::RETRIABLE_HEADERS) && self.headers.iter().any(|header| header.holds(response))
+    }
+
+    /// May a request with these fields be retried at all?
+    pub fn allows(&self, request: &dyn Headers) -> bool {
+        self.request_headers.is_empty() || self.request_headers.iter().any(|header| header.holds(request))
     }
 
     /// Can a try be followed by another after some of it was sent? If not, nobody needs to keep its body.
@@ -331,6 +340,8 @@ impl Default for Rules {
             on: Conditions::istio_default(),
             codes: Vec::new(),
             headers: Vec::new(),
+            request_headers: Vec::new(),
+            rate_limited: None,
             back_off: BackOff::default(),
             previous: Previous::Avoid,
             picks: 5,

@@ -8,6 +8,7 @@
 
 use crate::filter::Chain;
 use crate::fold::Folding;
+use crate::format::Value;
 use crate::origin::Origins;
 use crate::place::Place;
 use crate::plan::ClusterIndex;
@@ -98,20 +99,21 @@ pub enum Pattern {
     Regex(Regex),
 }
 
-/// A condition on one header; several values of one name are joined with `,` first.
-#[derive(Clone, Debug)]
+/// A condition on one header. Of several fields of that name each counts for itself, as in Envoy: one that has the value is
+/// enough, so no second field can hide it.
+#[derive(Clone, PartialEq, Debug)]
 pub struct HeaderMatch {
     /// Lower case.
     pub name: Box<str>,
     pub want: Want,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Want {
     Present,
     Absent,
     Value(Pattern),
-    /// `withoutHeaders` with a value: holds when missing too (a missing header counts as empty).
+    /// `withoutHeaders` with a value: no field has it; a missing header counts as an empty one.
     Not(Pattern),
 }
 
@@ -210,12 +212,17 @@ pub struct HeaderEdits {
 /// Applied in the order remove, set, add... lowering keeps Istio's order; names are lower case.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Edits {
-    pub set: Vec<(Box<str>, Box<str>)>,
-    pub add: Vec<(Box<str>, Box<str>)>,
+    pub set: Vec<(Box<str>, Value)>,
+    pub add: Vec<(Box<str>, Value)>,
     pub remove: Vec<Box<str>>,
 }
 
 impl Edits {
+    /// Has no value variables?
+    pub fn is_literal(&self) -> bool {
+        self.set.iter().chain(&self.add).all(|(_, value)| value.is_literal())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.add.is_empty() && self.remove.is_empty()
     }
@@ -357,6 +364,16 @@ impl Match {
     }
 }
 
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(one), Self::Exact(other)) | (Self::Prefix(one), Self::Prefix(other)) => one == other,
+            (Self::Regex(one), Self::Regex(other)) => one.as_str() == other.as_str(),
+            _ => false,
+        }
+    }
+}
+
 impl Pattern {
     /// Does the value match?
     pub fn matches(&self, value: &[u8]) -> bool {
@@ -379,20 +396,26 @@ impl Pattern {
 }
 
 impl HeaderMatch {
+    /// Is it there at all? The name is put into lower case.
+    pub fn present(name: &str) -> Self {
+        Self { name: name.to_ascii_lowercase().into(), want: Want::Present }
+    }
+
     pub(crate) fn holds(&self, headers: &dyn Headers) -> bool {
-        let mut joined: Option<Vec<u8>> = None;
-        headers.each(&self.name, &mut |value| match &mut joined {
-            None => joined = Some(value.to_vec()),
-            Some(before) => {
-                before.push(b',');
-                before.extend_from_slice(value);
-            }
+        let (mut present, mut hit) = (false, false);
+        let pattern = match &self.want {
+            Want::Present | Want::Absent => None,
+            Want::Value(pattern) | Want::Not(pattern) => Some(pattern),
+        };
+        headers.each(&self.name, &mut |value| {
+            present = true;
+            hit |= pattern.is_some_and(|pattern| pattern.matches(value));
         });
-        match (&self.want, joined) {
-            (Want::Present, value) => value.is_some(),
-            (Want::Absent, value) => value.is_none(),
-            (Want::Value(pattern), value) => value.is_some_and(|value| pattern.matches(&value)),
-            (Want::Not(pattern), value) => !pattern.matches(&value.unwrap_or_default()),
+        match &self.want {
+            Want::Present => present,
+            Want::Absent => !present,
+            Want::Value(_) => hit,
+            Want::Not(pattern) => !hit && (present || !pattern.matches(b"")),
         }
     }
 }

@@ -10,7 +10,7 @@
 use crate::decision::Terms;
 use crate::plan::Compatibility;
 use crate::retry::{Conditions, NonIdempotent, Previous, Rules};
-use crate::route::Destination;
+use crate::route::{Destination, HeaderMatch};
 use crate::timeout;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use std::time::Duration;
 const MOST: usize = 64;
 
 /// See the module.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Default, Debug)]
 pub struct Wishes {
     /// `x-envoy-retry-on` and `x-envoy-retry-grpc-on`: added to the route's.
     on: Conditions,
@@ -28,7 +28,7 @@ pub struct Wishes {
     /// `x-envoy-retriable-status-codes`: added.
     codes: Vec<u16>,
     /// `x-envoy-retriable-header-names`: added.
-    headers: Vec<Box<str>>,
+    headers: Vec<HeaderMatch>,
     /// `x-envoy-upstream-rq-timeout-ms`; zero = none.
     whole: Option<Duration>,
     /// `x-envoy-upstream-rq-per-try-timeout-ms`; zero = none.
@@ -75,7 +75,7 @@ impl Wishes {
             self.codes.extend(parts(value).filter_map(|part| part.parse::<u16>().ok()).take(MOST));
             self.codes.truncate(MOST);
         } else if is("retriable-header-names") {
-            self.headers.extend(parts(value).filter(|part| !part.is_empty()).take(MOST).map(Into::into));
+            self.headers.extend(parts(value).filter(|part| !part.is_empty()).take(MOST).map(HeaderMatch::present));
             self.headers.truncate(MOST);
         } else if is("upstream-rq-timeout-ms") {
             self.whole = number(value).map(Duration::from_millis).or(self.whole);
@@ -189,7 +189,7 @@ mod tests {
         ]);
         let rules = asked.retry(Some(&five_xx()), Rules::default).expect("rules");
         assert_eq!(rules.codes, [418, 503]);
-        assert_eq!(rules.headers, ["x-a".into(), "X-B".into()]);
+        assert_eq!(rules.headers, [HeaderMatch::present("x-a"), HeaderMatch::present("X-B")]);
         let long = "1,".repeat(10_000);
         assert_eq!(wishes(&[("x-envoy-retriable-status-codes", &long)]).codes.len(), MOST);
     }

@@ -75,6 +75,13 @@ impl Facts {
         if self.coding.is_some() && self.length.is_some() {
             return Err(Malformed::TwoFramings);
         }
+        // RFC 9110 section 15.3.5: it has no content, so one that says it has is not what it seems.
+        if status == 204 && self.coding.is_some() {
+            return Err(Malformed::TransferEncoding);
+        }
+        if status == 204 && self.length.is_some_and(|length| length > 0) {
+            return Err(Malformed::ContentLength);
+        }
         let bodiless = status < 200 || matches!(status, 204 | 304) || request == RequestKind::Head;
         let tunnel = request == RequestKind::Connect && (200..300).contains(&status);
         match (self.coding, self.length) {
@@ -91,6 +98,7 @@ impl Facts {
     pub(crate) fn host(&self, version: Version, buf: &[u8]) -> Result<Option<Span>, Malformed> {
         match self.hosts {
             0 if version == Version::Http10 => Ok(None),
+            0 => Err(Malformed::NoHost),
             1 if valid_host(self.host.of(buf)) => Ok(Some(self.host)),
             _ => Err(Malformed::Host),
         }

@@ -91,6 +91,7 @@ fn may_be_dropped(name: Name) -> bool {
             | XForwardedProto
             | XForwardedHost
             | XForwardedPort
+            | XForwardedClientCert
             | XRequestId
             | Traceparent
             | Tracestate
@@ -100,6 +101,7 @@ fn may_be_dropped(name: Name) -> bool {
             | XEnvoyAttemptCount
             | XEnvoyExpectedRqTimeoutMs
             | XEnvoyOriginalPath
+            | XEnvoyOriginalHost
             | XEnvoyExternalAddress
             | XEnvoyInternal
             | XWeir

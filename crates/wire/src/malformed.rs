@@ -22,6 +22,8 @@ pub enum Malformed {
     /// White space before the colon, or a folded line.
     FieldSpace,
     Host,
+    /// HTTP/1.1 without `Host`.
+    NoHost,
     ContentLength,
     TransferEncoding,
     /// A transfer coding other than `chunked`.
@@ -63,6 +65,7 @@ impl Malformed {
             Self::FieldValue => "header_value",
             Self::FieldSpace => "header_space",
             Self::Host => "host",
+            Self::NoHost => "no_host",
             Self::ContentLength => "content_length",
             Self::TransferEncoding => "transfer_encoding",
             Self::TransferCoding => "transfer_coding",

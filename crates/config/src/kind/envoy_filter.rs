@@ -27,6 +27,8 @@ pub struct EnvoyFilter {
     pub priority: i64,
     /// `workloadSelector.labels`.
     pub labels: Vec<(String, String)>,
+    /// `targetRefs`: it is for gateways and waypoints of Kubernetes only.
+    pub elsewhere: Elsewhere,
     pub patches: Vec<Patch>,
     pub place: Place,
 }
@@ -52,9 +54,35 @@ pub enum Reach {
     Gateway,
 }
 
+/// Whether something selects what weir is not.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Elsewhere {
+    Yes,
+    #[default]
+    No,
+}
+
+/// `routeConfiguration.vhost.route.action`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ActionKind {
+    Any,
+    Route,
+    Redirect,
+    Direct,
+}
+
 /// What of `match` selects.
 #[derive(Default, Debug)]
 pub struct Matches {
+    /// `routeConfiguration.name`: the port, or `http.PORT` of a Gateway.
+    pub config: Option<String>,
+    /// `routeConfiguration.portNumber`, or `listener.portNumber`.
+    pub listener: Option<u16>,
+    /// `routeConfiguration.vhost.domainName`.
+    pub domain: Option<String>,
+    pub action: Option<ActionKind>,
+    /// `proxy.metadata` asks for what weir has not.
+    pub proxy: Elsewhere,
     /// `routeConfiguration.vhost.name`.
     pub host: Option<String>,
     /// `routeConfiguration.vhost.route.name`.
@@ -120,14 +148,11 @@ pub fn envoy_filter(spec: &Object<'_>, namespace: &str, name: &str) -> EnvoyFilt
         selector.end();
         labels
     });
-    spec.list("targetRefs");
-    if spec.has("targetRefs") {
-        let words = "`targetRefs` of an EnvoyFilter is not in weir's subset";
-        spec.sink.add(spec.problem(Code::OutsideSubset, "targetRefs", words).hint("use `workloadSelector`"));
-    }
+    let elsewhere = if spec.list("targetRefs").is_empty() { Elsewhere::No } else { Elsewhere::Yes };
     spec.end();
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    EnvoyFilter { namespace, name, priority, labels: labels.unwrap_or_default(), patches, place: spec.place() }
+    let labels = labels.unwrap_or_default();
+    EnvoyFilter { namespace, name, priority, labels, elsewhere, patches, place: spec.place() }
 }
 
 fn read(written: &Object<'_>, index: usize) -> Option<Patch> {
@@ -225,12 +250,16 @@ fn matching(node: &Node, written: &Object<'_>) -> (Reach, Matches) {
     if let Some(routes) = found.message("route_configuration") {
         if let Some(host) = routes.message("vhost") {
             matches.host = host.text("name");
+            matches.domain = host.text("domain_name");
             if let Some(route) = host.message("route") {
                 matches.route = route.text("name");
+                matches.action = route.object.word("action", &ACTIONS).map(|word| word.value);
                 route.end();
             }
             host.end();
         }
+        matches.config = routes.text("name");
+        matches.listener = routes.object.number("port_number", 1, 65_535).map(|port| port.value as u16);
         routes.end();
     }
     if let Some(cluster) = found.message("cluster") {
@@ -240,22 +269,37 @@ fn matching(node: &Node, written: &Object<'_>) -> (Reach, Matches) {
         matches.port = cluster.object.number("port_number", 1, 65_535).map(|port| port.value as u16);
         cluster.end();
     }
-    if let Some(filter) = anchor(&found) {
-        matches.anchor = Some(filter);
+    anchor(&found, &mut matches);
+    if let Some(proxy) = found.message("proxy") {
+        // weir is of no version of Istio: a patch for one is a patch for weir.
+        proxy.object.without_effect(&["proxy_version"]);
+        if proxy.object.has("metadata") {
+            proxy.object.without_effect(&["metadata"]);
+            matches.proxy = Elsewhere::Yes;
+        }
+        proxy.end();
     }
     found.end();
     (context, matches)
 }
 
-/// `listener.filterChain.filter.subFilter.name`; the filter itself is the HTTP connection manager.
-fn anchor(found: &Message<'_>) -> Option<String> {
-    let listener = found.message("listener")?;
+const ACTIONS: [(&str, ActionKind); 4] = [
+    ("ANY", ActionKind::Any),
+    ("ROUTE", ActionKind::Route),
+    ("REDIRECT", ActionKind::Redirect),
+    ("DIRECT_RESPONSE", ActionKind::Direct),
+];
+
+/// `listener.portNumber`, and `.filterChain.filter.subFilter.name`; the filter itself is the HTTP connection manager.
+fn anchor(found: &Message<'_>, matches: &mut Matches) {
+    let Some(listener) = found.message("listener") else { return };
+    matches.listener = listener.object.number("port_number", 1, 65_535).map(|port| port.value as u16);
     let chain = listener.message("filter_chain");
     listener.end();
-    let chain = chain?;
+    let Some(chain) = chain else { return };
     let filter = chain.message("filter");
     chain.end();
-    let filter = filter?;
+    let Some(filter) = filter else { return };
     if let Some(At { value, place }) = filter.object.text("name")
         && !matches!(value.as_str(), MANAGER | "envoy.http_connection_manager")
     {
@@ -265,10 +309,9 @@ fn anchor(found: &Message<'_>) -> Option<String> {
     }
     let sub = filter.message("sub_filter");
     filter.end();
-    let sub = sub?;
-    let name = sub.text("name");
+    let Some(sub) = sub else { return };
+    matches.anchor = sub.text("name");
     sub.end();
-    name
 }
 
 /// Envoy's name of the HTTP connection manager.

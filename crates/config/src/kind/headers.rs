@@ -1,8 +1,9 @@
 //! `headers`: what is set, added, removed on the way to and from a destination.
 
-use crate::decode::{Object, text};
+use crate::decode::{At, Object, text};
 use crate::names;
 use crate::problem::{Code, Problem};
+use weir_policy::format::{Value, Wrong};
 
 /// `headers`, both sides.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -11,6 +12,7 @@ pub struct Headers {
     pub response: Operations,
 }
 
+/// Values in Envoy's format, as written.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Operations {
     pub set: Vec<(String, String)>,
@@ -64,91 +66,34 @@ fn operations(object: &Object<'_>, verb: &'static str, side: Side) -> Vec<(Strin
             object.sink.add(Problem::new(Code::Value, object.sink.place(key.line, key.column), words));
             continue;
         }
-        if !is_value(&value.value) {
-            let words =
-                format!("`{}` is not a value that can be written: control characters, or a lone `%`", value.value);
-            object.sink.add(Problem::new(Code::Value, value.place, words).hint("write `%%` for one `%`"));
+        if let Err(words) = check(&value) {
+            object.sink.add(words);
             continue;
         }
-        out.push((name, value.value.replace("%%", "%")));
+        if let Some(idle) = Value::parse(&value.value, "").ok().as_ref().and_then(Value::idle) {
+            let words = format!("`%{idle}%` never has a value in weir");
+            object.sink.add(Problem::new(Code::NoEffect, value.place.clone(), words));
+        }
+        out.push((name, value.value));
     }
     // As istiod writes them: by name.
     out.sort();
     out
 }
 
-/// No control characters but tabs; `%` doubled, or around a variable: `%VAR%`, `%VAR(…)%`, `%VAR(["…", "…"])%`.
-fn is_value(text: &str) -> bool {
-    let clean = text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f));
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        rest = &rest[at + 1..];
-        rest = match rest.strip_prefix('%') {
-            Some(behind) => behind,
-            None => match variable(rest) {
-                Some(behind) => behind,
-                None => return false,
-            },
+/// Is it a value: no control characters but tabs, and every variable one that weir has?
+pub fn check(value: &At<String>) -> Result<(), Problem> {
+    let text = &value.value;
+    if text.bytes().any(|byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
+        let words = format!("`{}` is not a value that can be written: it has control characters", text.escape_default());
+        return Err(Problem::new(Code::Value, value.place.clone(), words));
+    }
+    Value::parse(text, "").map(drop).map_err(|wrong| {
+        let words = format!("`{text}` is not a value that can be written: {wrong}");
+        let hint = match wrong {
+            Wrong::Percent => "write `%%` for one `%`",
+            Wrong::Unknown(_) | Wrong::Argument(_) => "docs/src/headers.md has the list",
         };
-    }
-    clean
-}
-
-/// What follows a variable and its closing `%`.
-fn variable(text: &str) -> Option<&str> {
-    let end = text.find(['%', '('])?;
-    if text[end..].starts_with('%') {
-        return Some(&text[end + 1..]);
-    }
-    let inside = text[end + 1..].trim_start_matches(' ');
-    let behind = match inside.strip_prefix('[') {
-        Some(list) => arguments(list)?,
-        // The first character belongs to the argument, whatever it is.
-        None => closed(inside.get(inside.chars().next()?.len_utf8()..)?)?,
-    };
-    behind.trim_start_matches(' ').strip_prefix('%')
-}
-
-/// Behind the `)` that ends a plain argument.
-fn closed(text: &str) -> Option<&str> {
-    let end = text.find([')', '"'])?;
-    if text[end..].starts_with('"') { list_end(&text[end + 1..]) } else { Some(&text[end + 1..]) }
-}
-
-/// Behind the `)` of a list of strings whose `[` is read.
-fn arguments(text: &str) -> Option<&str> {
-    let mut rest = text.trim_start_matches(' ').strip_prefix('"')?;
-    loop {
-        let end = rest.find(['\\', '"', ')'])?;
-        let (mark, behind) = rest[end..].split_at(1);
-        match mark {
-            "\\" => rest = behind.get(behind.chars().next()?.len_utf8()..)?,
-            ")" => return Some(behind),
-            _ => return list_end(behind),
-        }
-    }
-}
-
-/// Behind a string of a list: another string, or the end.
-fn list_end(text: &str) -> Option<&str> {
-    let rest = text.trim_start_matches(' ');
-    match rest.strip_prefix(',') {
-        Some(more) => arguments(more),
-        None => rest.strip_prefix(']')?.trim_start_matches(' ').strip_prefix(')'),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_value;
-
-    #[test]
-    fn values() {
-        for good in ["", "a", "100%%", "%HOST%", "a %VAR(x)% b", "%VAR([\"a\", \"b\\\"\"])%", "%V( x)%", "tab\t"] {
-            assert!(is_value(good), "{good}");
-        }
-        for bad in ["%", "a%b", "%A%%", "%V(x", "%V([x])%", "%V([\"a\" \"b\"])%", "a\u{1}", "%V(x)y%"] {
-            assert!(!is_value(bad), "{bad}");
-        }
-    }
+        Problem::new(Code::Value, value.place.clone(), words).hint(hint)
+    })
 }

@@ -3,12 +3,11 @@
 use super::route::pattern;
 use crate::kind::cors::Cors;
 use weir_policy::cors::{Credentials, Rules, Unmatched};
-use weir_policy::route::Case;
 
 /// The rules of a `corsPolicy`, with istiod's joining.
 pub fn lower(written: &Cors) -> Rules {
     Rules {
-        origins: written.origins.iter().filter_map(|origin| pattern(origin, Case::Matters)).collect(),
+        origins: written.origins.iter().filter_map(|origin| pattern(origin)).collect(),
         methods: written.methods.join(",").into(),
         headers: written.headers.join(",").into(),
         expose: written.expose.join(",").into(),

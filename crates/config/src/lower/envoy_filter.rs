@@ -11,11 +11,12 @@ mod route;
 use super::origins::{Before, patched};
 use crate::bundle::Bundle;
 use crate::kind::envoy_filter::cluster::{ClusterPatch, ManagerPatch};
-use crate::kind::envoy_filter::{EnvoyFilter, Lists, Matches, Patch, Reach, Value};
+use crate::kind::envoy_filter::{Elsewhere, EnvoyFilter, Lists, Matches, Patch, Reach, Value};
 use crate::problem::{Code, Problem};
+use std::collections::HashMap;
 use std::sync::Arc;
 use weir_policy::plan::{Plan, Upstream};
-use weir_policy::{effective, outlier};
+use weir_policy::{budget, effective, outlier};
 
 /// A patch with the filter that it stands in.
 #[derive(Clone, Copy)]
@@ -40,6 +41,34 @@ impl Side {
     }
 }
 
+/// The ports of the services that there are: a virtual host of the outbound listener has those of its service.
+struct Ports(HashMap<Arc<str>, Vec<u16>>);
+
+impl Ports {
+    fn of(clusters: &[Arc<Upstream>]) -> Self {
+        let mut ports: HashMap<Arc<str>, Vec<u16>> = HashMap::new();
+        for upstream in clusters {
+            ports.entry(Arc::clone(&upstream.service.host)).or_default().push(upstream.service.port);
+        }
+        Self(ports)
+    }
+
+    /// Has the route configuration of one of the host's ports this name and number?
+    fn fits(&self, matches: &Matches, side: Side, host: &str) -> bool {
+        let named = |port: u16| match side {
+            Side::Outbound => matches.config.as_deref().is_none_or(|name| name == port.to_string()),
+            Side::Gateway(_) => matches.config.as_deref().is_none_or(|name| name == format!("http.{port}")),
+        };
+        let is = |port: u16| named(port) && matches.listener.is_none_or(|wanted| wanted == port);
+        match (side, self.0.get(host)) {
+            (Side::Gateway(port), _) => is(port),
+            (Side::Outbound, Some(ports)) => ports.iter().any(|port| is(*port)),
+            // A host of no service, on whatever port.
+            (Side::Outbound, None) => true,
+        }
+    }
+}
+
 /// Istio's root namespace: its filters hold everywhere.
 const ROOT: &str = "istio-system";
 
@@ -51,12 +80,13 @@ pub fn apply(plan: &mut Plan, filters: &[Arc<EnvoyFilter>], bundle: &Bundle, pro
     }
     let compatibility = plan.settings.compatibility;
     let mut limits = Vec::new();
-    route::apply(&mut plan.outbound, Side::Outbound, &chosen, compatibility);
-    chain::apply(&mut plan.outbound, Side::Outbound, &chosen, &mut limits, problems);
+    let ports = Ports::of(&plan.clusters);
+    route::apply(&mut plan.outbound, Side::Outbound, &chosen, &ports, compatibility);
+    chain::apply(&mut plan.outbound, Side::Outbound, &chosen, &ports, &mut limits, problems);
     for gateway in &mut plan.gateways {
         let side = Side::Gateway(gateway.port);
-        route::apply(&mut gateway.table, side, &chosen, compatibility);
-        chain::apply(&mut gateway.table, side, &chosen, &mut limits, problems);
+        route::apply(&mut gateway.table, side, &chosen, &ports, compatibility);
+        chain::apply(&mut gateway.table, side, &chosen, &ports, &mut limits, problems);
     }
     plan.limits = limits;
     for of in &chosen {
@@ -78,7 +108,10 @@ fn choose<'f>(filters: &'f [Arc<EnvoyFilter>], bundle: &Bundle, problems: &mut V
     let mut ours: Vec<&EnvoyFilter> = Vec::new();
     for filter in filters.iter().map(AsRef::as_ref) {
         let here = filter.namespace == options.namespace || filter.namespace == ROOT;
-        if here && filter.labels.iter().all(|label| options.labels.contains(label)) {
+        if filter.elsewhere == Elsewhere::Yes {
+            let words = "`targetRefs` select gateways and waypoints of Kubernetes: this EnvoyFilter has no effect";
+            problems.push(Problem::new(Code::NoEffect, filter.place.clone(), words).hint("use `workloadSelector`"));
+        } else if here && filter.labels.iter().all(|label| options.labels.contains(label)) {
             ours.push(filter);
         } else {
             let words =
@@ -89,6 +122,7 @@ fn choose<'f>(filters: &'f [Arc<EnvoyFilter>], bundle: &Bundle, problems: &mut V
     // Those of the root namespace come first, as in Istio.
     ours.sort_by_key(|filter| (filter.namespace != ROOT, filter.priority));
     let patches = ours.into_iter().flat_map(|filter| filter.patches.iter().map(move |patch| Chosen { filter, patch }));
+    let patches = patches.filter(|of| of.patch.matches.proxy == Elsewhere::No);
     let (inbound, chosen): (Vec<_>, Vec<_>) = patches.partition(|of| of.patch.context == Reach::Inbound);
     for of in inbound {
         let words = "weir has no inbound listener yet: this patch has no effect";
@@ -153,6 +187,11 @@ fn merge(upstream: &mut Upstream, patch: &ClusterPatch, lists: Lists) {
         rules.pending = new.pending.unwrap_or(1024);
         rules.requests = new.requests.unwrap_or(1024);
         rules.retries = new.retries.unwrap_or(3);
+        if let Some(written) = new.budget {
+            // It takes the place of `max_retries`.
+            upstream.budget = budget::Rules::Written(written);
+            rules.retries = u32::MAX;
+        }
     }
 }
 

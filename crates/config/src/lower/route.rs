@@ -12,6 +12,7 @@ use crate::re2;
 use std::sync::Arc;
 use weir_policy::fault;
 use weir_policy::filter::{Chain, Filter};
+use weir_policy::format::Value;
 use weir_policy::origin::Source;
 use weir_policy::route::{
     Action, Case, Destination, Direct, Edits, Forward, HeaderEdits, HeaderMatch, Match, Mirror, Pattern, QueryMatch,
@@ -50,7 +51,7 @@ pub fn lower(
         chain.filters.retain(|filter| !matches!(filter, Filter::Fault(_)));
         origins.set("faultScope", Source::Policy, place);
     }
-    let headers = edits(&rule.headers);
+    let headers = edits(&rule.headers, &rule.name);
     Some(Arc::new(Route { name: name.into(), action, headers, chain, origins, place: rule.place.clone() }))
 }
 
@@ -156,7 +157,7 @@ fn destination(
     Destination {
         target,
         weight: if several { u64::from(written.weight) } else { 1 },
-        headers: edits(&written.headers),
+        headers: edits(&written.headers, &rule.name),
         authority: host_of(&written.headers.request).map(Into::into),
         timeout: timeout::lower(rule.timeout.as_ref(), per_try.as_ref(), problems),
         retry: retry.map(Arc::new),
@@ -214,19 +215,21 @@ fn target(written: &Weighted, namespace: &str, clusters: &mut Clusters<'_>, prob
 /// A `host` that header operations set is the authority.
 fn host_of(operations: &Operations) -> Option<String> {
     let all = operations.set.iter().chain(&operations.add);
-    all.into_iter().find(|(name, _)| is_host(name)).map(|(_, value)| value.clone())
+    // Envoy fills in no variables there.
+    all.into_iter().find(|(name, _)| is_host(name)).map(|(_, value)| value.replace("%%", "%"))
 }
 
 fn is_host(name: &str) -> bool {
     name == "host" || name == ":authority"
 }
 
-/// Header edits, less the host.
-pub fn edits(written: &Headers) -> HeaderEdits {
+/// Header edits, less the host. `route` is the rule's name as the user wrote it.
+pub fn edits(written: &Headers, route: &str) -> HeaderEdits {
     let side = |operations: &Operations| {
         let pairs = |pairs: &[(String, String)]| {
             let kept = pairs.iter().filter(|(name, _)| !is_host(name));
-            kept.map(|(name, value)| (name.as_str().into(), value.as_str().into())).collect()
+            // What is no value was refused as it was read.
+            kept.filter_map(|(name, value)| Some((name.as_str().into(), Value::parse(value, route).ok()?))).collect()
         };
         Edits {
             set: pairs(&operations.set),
@@ -239,9 +242,10 @@ pub fn edits(written: &Headers) -> HeaderEdits {
 
 /// The conditions of a match block that depend on the request.
 pub fn conditions(written: &HttpMatch) -> Match {
-    let one = |found: &Option<At<StringMatch>>, case| found.as_ref().and_then(|found| pattern(&found.value, case));
+    let one = |found: &Option<At<StringMatch>>| found.as_ref().and_then(|found| pattern(&found.value));
+    // Of a regular expression it says nothing, as in Envoy.
     let case = if written.ignore_case { Case::Ignored } else { Case::Matters };
-    let wanted = |found: &Option<At<StringMatch>>| found.as_ref().map(|found| pattern(&found.value, Case::Matters));
+    let wanted = |found: &Option<At<StringMatch>>| found.as_ref().map(|found| pattern(&found.value));
     let with = written.headers.iter().map(|(name, found)| {
         let want = match wanted(found) {
             None => Want::Present,
@@ -261,11 +265,11 @@ pub fn conditions(written: &HttpMatch) -> Match {
         value: wanted(found).map(|pattern| pattern.unwrap_or_else(never)),
     });
     Match {
-        path: one(&written.uri, case),
+        path: one(&written.uri),
         path_case: case,
-        method: one(&written.method, Case::Matters),
-        scheme: one(&written.scheme, Case::Matters),
-        authority: one(&written.authority, Case::Matters),
+        method: one(&written.method),
+        scheme: one(&written.scheme),
+        authority: one(&written.authority),
         headers: with.chain(without).collect(),
         query: query.collect(),
         port: written.port,
@@ -278,13 +282,12 @@ fn never() -> Pattern {
 }
 
 /// A StringMatch; `None` for a regular expression that a problem was reported of.
-pub fn pattern(found: &StringMatch, case: Case) -> Option<Pattern> {
+pub fn pattern(found: &StringMatch) -> Option<Pattern> {
     match found {
         StringMatch::Exact(text) => Some(Pattern::Exact(text.as_bytes().into())),
         StringMatch::Prefix(text) => Some(Pattern::Prefix(text.as_bytes().into())),
         StringMatch::Regex(text) => {
-            let text = if case == Case::Ignored { format!("(?i){text}") } else { text.clone() };
-            re2::whole(&text).ok().map(Pattern::Regex)
+            re2::whole(text).ok().map(Pattern::Regex)
         }
     }
 }

@@ -8,6 +8,7 @@ use super::forward::Next;
 use super::headers::{self, Persistence};
 use super::inquiry::Inquiry;
 use super::reply::{self, Method, Overloaded, Reply};
+use super::values::{self, Reply as Answered, Seen, Values};
 use crate::buffer::Way;
 use crate::http::serve::Client;
 use crate::record::{Asked, Record};
@@ -19,9 +20,11 @@ use weir_policy::filter::Answer as Given;
 use weir_policy::flag::Flags;
 use weir_policy::rate;
 use weir_policy::refusal::Refusal;
-use weir_policy::route::{self, HeaderEdits};
+use weir_policy::route::{self, Edits};
 use weir_policy::wish::Late;
 use weir_wire::{Framing, write};
+
+static NO_EDITS: Edits = Edits { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
 
 /// A refusal and what the connection's state makes of it.
 pub(crate) struct Refused {
@@ -91,11 +94,29 @@ pub(crate) async fn refuse_now(
 }
 
 /// The response's edits of the rule and the destination that a request of ours had found.
-fn add_edits(out: &mut Vec<u8>, edits: [Option<&HeaderEdits>; 2]) {
-    match edits {
-        [Some(first), Some(second)] => headers::add(out, &[&first.response, &second.response]),
-        edits => edits.into_iter().flatten().for_each(|edits| headers::add(out, &[&edits.response])),
-    }
+fn add_edits(inquiry: &Inquiry<'_>, client: &Client, location: Option<&[u8]>, out: &mut Vec<u8>) {
+    add_those(inquiry, client, location, inquiry.edits.map(|edits| edits.map_or(&NO_EDITS, |edits| &edits.response)), out);
+}
+
+fn add_those(
+    inquiry: &Inquiry<'_>,
+    client: &Client,
+    location: Option<&[u8]>,
+    edits: [&Edits; 2],
+    out: &mut Vec<u8>,
+) {
+    let Inquiry { worker, request, buf, request_id, record, .. } = inquiry;
+    let edits = values::of_response(edits, || Values {
+        worker,
+        record,
+        line: &client.line,
+        seen: Seen::routed(&inquiry.facts, request, buf, request_id),
+        reply: Answered::Own { location },
+        speaks: None,
+        received: None,
+        attempts: record.attempts,
+    });
+    headers::add_down(out, &[&edits[0], &edits[1]], inquiry.live.plan.settings.compatibility);
 }
 
 const fn limit(why: Refusal) -> Option<Limit> {
@@ -114,12 +135,14 @@ fn method(asked: &Asked<'_>) -> Method {
 
 /// Refuses before any upstream was asked. A body that may follow is not read: the connection is closed.
 pub(crate) async fn refuse(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, why: Refusal) -> Next {
-    let Inquiry { worker, live, request, buf, request_id, mut record, persistence, passage, edits, to_come, .. } =
-        inquiry;
+    let mut inquiry = inquiry;
+    inquiry.record.flags = inquiry.record.flags.with(why.flags());
+    inquiry.record.details = reply::details(why);
+    way.extra.clear();
+    add_edits(&inquiry, client, None, &mut way.extra);
+    let Inquiry { worker, live, request, buf, request_id, mut record, persistence, passage, to_come, .. } = inquiry;
     let asked = Asked { request, buf, request_id };
     let (persistence, unread) = after_local(to_come, persistence);
-    way.extra.clear();
-    add_edits(&mut way.extra, edits);
     filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
     let refused = Refused { why, late: Late::default(), abort: None, persistence, unread };
     refuse_now(worker, client, way, &mut record, &asked, refused).await
@@ -147,7 +170,7 @@ pub(crate) async fn answer_redirect(
     let status = if is_grpc { 200 } else { redirect.status };
     let reply = Reply { status, grpc, location: Some(&location), ..Reply::default() };
     way.extra.clear();
-    let next = answer(inquiry, client, way, reply).await;
+    let next = answer(inquiry, client, way, reply, Edited::Yes).await;
     way.kept = location;
     next
 }
@@ -164,7 +187,7 @@ pub(crate) async fn answer_direct(
     let status = if is_grpc { 200 } else { direct.status };
     let reply = Reply { status, grpc, body: &direct.body, ..Reply::default() };
     way.extra.clear();
-    answer(inquiry, client, way, reply).await
+    answer(inquiry, client, way, reply, Edited::Yes).await
 }
 
 /// The answer that a filter gave.
@@ -181,11 +204,11 @@ pub(crate) async fn answer_filter(
         Given::Preflight(rules, verdict) => {
             filters::preflight(rules, verdict, asked, &mut way.extra);
             inquiry.record.details = "cors_response";
-            return answer(inquiry, client, way, Reply { status: 200, ..Reply::default() }).await;
+            return answer(inquiry, client, way, Reply { status: 200, ..Reply::default() }, Edited::No).await;
         }
         Given::Abort(given) => (Refusal::Fault, given.http(), given.grpc()),
         Given::Limited(rules) => {
-            headers::add(&mut way.extra, &[&rules.response]);
+            add_those(&inquiry, client, None, [&rules.response, &NO_EDITS], &mut way.extra);
             (Refusal::RateLimited, rules.status, rules.grpc_status)
         }
         Given::Exceeded(rules, level) => {
@@ -209,7 +232,14 @@ pub(crate) async fn answer_filter(
         grpc: is_grpc.then_some(code),
         ..Reply::default()
     };
-    answer(inquiry, client, way, reply).await
+    answer(inquiry, client, way, reply, Edited::Yes).await
+}
+
+/// Whether the rule's operations hold for an answer: not for one to a preflight.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Edited {
+    Yes,
+    No,
 }
 
 /// The fields of an answer to a request beyond a limit.
@@ -225,17 +255,25 @@ fn exceeded(rules: &rate::Rules, level: Option<rate::Level>, out: &mut Vec<u8>) 
 }
 
 /// Sends an answer that the configuration asks for, with the fields in `way.extra`.
-async fn answer(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, reply: Reply<'_>) -> Next {
-    let Inquiry { worker, live, request, buf, request_id, mut record, persistence, passage, edits, to_come, .. } =
-        inquiry;
+async fn answer(
+    inquiry: Inquiry<'_>,
+    client: &mut Client,
+    way: &mut Way,
+    reply: Reply<'_>,
+    edited: Edited,
+) -> Next {
+    let mut inquiry = inquiry;
+    if inquiry.record.details.is_empty() {
+        inquiry.record.details = "direct_response";
+    }
+    if edited == Edited::Yes {
+        add_edits(&inquiry, client, reply.location, &mut way.extra);
+    }
+    let Inquiry { worker, live, request, buf, request_id, mut record, persistence, passage, to_come, .. } = inquiry;
     let asked = Asked { request, buf, request_id };
     let (persistence, unread) = after_local(to_come, persistence);
     record.status = reply.status;
-    if record.details.is_empty() {
-        record.details = "direct_response";
-    }
     record.sent = if reply.grpc.is_some() { 0 } else { reply.body.len() as u64 };
-    add_edits(&mut way.extra, edits);
     filters::tell(&passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
     way.down.clear();
     let reply = Reply { fields: &way.extra, ..reply };
@@ -258,7 +296,7 @@ pub(crate) async fn refuse_old(
     record: Record<'_>,
     asked: &Asked<'_>,
 ) -> Next {
-    refuse_protocol(worker, client, way, record, asked, 426).await
+    refuse_protocol(worker, client, way, record, asked, Broken::Old).await
 }
 
 /// A path that has no one meaning.
@@ -270,7 +308,26 @@ pub(crate) async fn bad_path(
     asked: &Asked<'_>,
 ) -> Next {
     worker.mesh.registry.malformed("path");
-    refuse_protocol(worker, client, way, record, asked, 400).await
+    refuse_protocol(worker, client, way, record, asked, Broken::Path).await
+}
+
+/// `OPTIONS *`.
+pub(crate) async fn no_path(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    way: &mut Way,
+    record: Record<'_>,
+    asked: &Asked<'_>,
+) -> Next {
+    refuse_protocol(worker, client, way, record, asked, Broken::Asterisk).await
+}
+
+/// Why a request goes nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Broken {
+    Old,
+    Path,
+    Asterisk,
 }
 
 async fn refuse_protocol(
@@ -279,12 +336,18 @@ async fn refuse_protocol(
     way: &mut Way,
     mut record: Record<'_>,
     asked: &Asked<'_>,
-    status: u16,
+    broken: Broken,
 ) -> Next {
+    // Status and details of Envoy, which has a flag and words for the first only.
+    let (status, details) = match broken {
+        Broken::Old => (426, "low_version"),
+        Broken::Path => (400, "path_normalization_failed"),
+        Broken::Asterisk => (404, "absolute_path_rejected"),
+    };
     record.status = status;
-    record.flags = Flags::CLIENT_PROTOCOL;
-    record.details = "low_version";
-    let body = write::reason(status).as_bytes();
+    record.flags = if broken == Broken::Old { Flags::CLIENT_PROTOCOL } else { Flags::NONE };
+    record.details = details;
+    let body = if broken == Broken::Old { write::reason(status).as_bytes() } else { b"" };
     record.sent = body.len() as u64;
     way.down.clear();
     let reply = Reply { status, body, reason: "bad_request", ..Reply::default() };

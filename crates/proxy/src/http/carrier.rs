@@ -4,6 +4,7 @@
 
 use super::exchange::Exchange;
 use super::headers::Ask;
+use super::inquiry::Fields;
 use crate::mesh::Cell;
 use crate::upstream::lane::Lane;
 use crate::upstream::ride::Ride;
@@ -170,19 +171,20 @@ impl Carrier<'_> {
         let buf = way.answer.unread();
         let mut seen = outcome::Response::plain(way.response.status);
         let marks = self.retry.filter(|rules| !rules.headers.is_empty());
-        let heeds = self.compatibility == Compatibility::Weir;
+        seen.marked = marks.is_some_and(|rules| rules.marks(&Fields { fields: &way.response.fields, buf }));
+        let limited = self.retry.and_then(|rules| rules.rate_limited);
+        let heeds = self.compatibility == Compatibility::Weir || limited.is_some();
         for field in &way.response.fields {
-            if marks.is_some_and(|rules| rules.marks(field.name.of(buf))) {
-                seen.marked = true;
-            }
             match field.id {
                 Name::XEnvoyRatelimited => seen.ratelimited = true,
                 Name::GrpcStatus => seen.grpc = number(field.value.of(buf)),
                 Name::RetryAfter if heeds => {
                     let seconds = number(field.value.of(buf)).map(Duration::from_secs);
+                    // One that asks for more than is written does not count, as in Envoy.
+                    let seconds = seconds.filter(|length| limited.is_none_or(|longest| *length <= longest));
                     seen.again = seconds.map_or(seen.again, Again::After);
                 }
-                Name::GrpcRetryPushbackMs if heeds => seen.again = push_back(field.value.of(buf)),
+                Name::GrpcRetryPushbackMs if self.compatibility == Compatibility::Weir => seen.again = push_back(field.value.of(buf)),
                 _ => {}
             }
         }
@@ -231,15 +233,16 @@ impl Carrier<'_> {
     /// `x-envoy-expected-rq-timeout-ms`: what is left for this try.
     fn expected(&self, attempt: &Attempt) -> Option<u64> {
         let rules = attempt.limits.rules;
+        let millis = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        // Whole milliseconds are gone, as Envoy counts them; at the end one is left.
         let left = rules.whole.map(|whole| match self.exchange.upload.received {
-            Some(received) => whole.saturating_sub(attempt.limits.began.since(received)),
-            None => whole,
+            Some(received) => millis(whole).saturating_sub(millis(attempt.limits.began.since(received))).max(1),
+            None => millis(whole),
         });
-        let shorter = match (left, rules.per_try) {
+        match (left, rules.per_try.map(millis)) {
             (Some(left), Some(per_try)) => Some(left.min(per_try)),
             (left, per_try) => left.or(per_try),
-        };
-        shorter.map(|length| u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+        }
     }
 }
 

@@ -249,6 +249,10 @@ impl Exchange<'_> {
         let late = link.stream.take_error().ok().flatten();
         let pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         let raced = link.is_reused() && self.way.answer.is_empty();
+        if !self.way.answer.is_empty() {
+            // A head that breaks off is no head.
+            return Ended::Protocol;
+        }
         if raced && (why.is_some_and(pipe) || late.as_ref().is_some_and(pipe)) {
             self.wrote = Reached::Nothing;
         }

@@ -8,18 +8,21 @@
 //! ```
 //! Does not: hold policies; `weir_policy::call` has the order of their questions.
 
-use super::answer::{Refused, answer_direct, answer_filter, answer_redirect, bad_path, refuse, refuse_now, refuse_old};
+use super::answer::{Refused, answer_direct, answer_filter, answer_redirect, bad_path, no_path, refuse, refuse_now, refuse_old};
 use super::carrier::{Carrier, Guard, Protocol};
 use super::demand::demand;
 use super::exchange::Exchange;
 use super::filters::{self, Origin, Passed};
 use super::hash::Hashed;
-use super::headers::{self, Ask, Delivery, Persistence, Several, Tell};
-use super::inquiry::{Fields, Inquiry, door_port, parts, persistence, skip, table};
+use super::headers::{self, Ask, Delivery, HeadOnly, Persistence, Several, Tell};
+use super::inquiry::{Fields, Inquiry, door_port, parts, persistence, scheme, skip, table};
 use super::mirror::Copies;
 use super::relay::{Relay, Relayed};
+use super::reply;
+use super::shape::Shape;
 use super::terms::Terms;
 use super::upload::{Coding, Keep, Trailers, Upload};
+use super::values::{self, Reply as Answered, Seen, Values};
 use crate::buffer::{Scratch, Way};
 use crate::http::serve::Client;
 use crate::mesh::{Door, Live};
@@ -39,7 +42,7 @@ use weir_policy::pace::Pace;
 use weir_policy::plan::{ClusterIndex, Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
 use weir_policy::retry::{self, Idempotency, NonIdempotent};
-use weir_policy::route::{Action, Destination, Facts, Found, Rewrite, Route, Target};
+use weir_policy::route::{Action, Destination, Facts, Found, Route, Target};
 use weir_policy::time::Time;
 use weir_policy::{path, route};
 use weir_wire::{Framing, Hops, Name, RequestHead, RequestKind, Target as Form, Version};
@@ -70,6 +73,10 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     }
     let form = weir_wire::split_target(request.target.of(buf));
     let (raw_path, query, authority) = parts(&form, request, buf);
+    // Routes are for paths only; `*` is for the server that it reaches.
+    if form == Form::Asterisk {
+        return no_path(worker, client, way, record, &Asked { request, buf, request_id: &[] }).await;
+    }
     let Ok(plain_path) = path::normalise(raw_path, normal) else {
         record.flags = Flags::CLIENT_PROTOCOL;
         return bad_path(worker, client, way, record, &Asked { request, buf, request_id: &[] }).await;
@@ -79,7 +86,7 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     let facts = Facts {
         authority,
         method: request.method.of(buf),
-        scheme: b"http",
+        scheme: scheme(&form, client.door, &fields),
         path: plain_path,
         query,
         port: door_port(client.door, authority),
@@ -170,39 +177,6 @@ fn choose<'e>(inquiry: &mut Inquiry<'e>, entry: &'e route::Entry) -> Option<&'e 
     Some(destination)
 }
 
-/// How the request looks upstream.
-struct Shape<'a> {
-    path: &'a [u8],
-    original_path: Option<&'a [u8]>,
-    authority: &'a [u8],
-    mirrors: &'a [route::Mirror],
-}
-
-impl<'a> Shape<'a> {
-    fn of(
-        forward: &'a route::Forward,
-        destination: &'a Destination,
-        entry: &'a route::Entry,
-        inquiry: &Inquiry<'a>,
-        rewritten: &'a mut Vec<u8>,
-    ) -> Self {
-        let authority = forward.authority.as_deref().or(destination.authority.as_deref());
-        let authority = authority.map_or(inquiry.facts.authority, str::as_bytes);
-        let Some(rewrite) = &forward.rewrite else {
-            let mirrors = &forward.mirrors;
-            return Shape { path: inquiry.facts.path, original_path: None, authority, mirrors };
-        };
-        rewritten.clear();
-        rewrite_path(rewrite, &entry.when, inquiry.facts.path, rewritten);
-        let original_path = Some(inquiry.request.target.of(inquiry.buf));
-        Shape { path: rewritten, original_path, authority, mirrors: &forward.mirrors }
-    }
-}
-
-fn rewrite_path(rewrite: &Rewrite, when: &route::Match, path: &[u8], out: &mut Vec<u8>) {
-    route::rewritten(rewrite, when, path, out);
-}
-
 /// Carries the request out by the policies of its destination, and passes the answer on.
 #[expect(
     clippy::too_many_arguments,
@@ -241,7 +215,18 @@ async fn send(
     let idle = edge.then_some(settings.limits.stream_idle);
     let paced = edge && settings.compatibility == Compatibility::Weir;
     let pace = paced.then(|| Pace::new(settings.limits.body_timeout, settings.limits.body_rate));
-    let [first, second] = headers::in_order(&route.headers, &destination.headers, Several::of(&route.action));
+    let several = Several::of(&route.action);
+    let [first, second] = headers::in_order(&route.headers, &destination.headers, several);
+    let edits = values::of_request([&first.request, &second.request], several, || Values {
+        worker,
+        record: &record,
+        line: &client.line,
+        seen: Seen::routed(&facts, request, buf, request_id),
+        reply: Answered::None,
+        speaks: None,
+        received: (request.framing == Framing::None).then_some(admitted),
+        attempts: 1,
+    });
     let ask = Ask {
         request,
         buf,
@@ -250,12 +235,13 @@ async fn send(
         query: facts.query,
         authority: shape.authority,
         original_path: shape.original_path,
+        original_host: shape.original_host,
         request_id,
         protocol,
         speaks,
         door: client.door,
         peer: client.peer,
-        edits: [&first.request, &second.request, passage.over.unwrap_or(&NO_EDITS)],
+        edits: [&edits[0], &edits[1], passage.over.unwrap_or(&NO_EDITS)],
     };
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
@@ -317,7 +303,19 @@ async fn send(
     let asked = Asked { request, buf, request_id };
     match verdict {
         Verdict::Answer(lane) => {
-            let edits = [&first.response, &second.response];
+            record.details = "via_upstream";
+            record.received = exchange.upload.bytes;
+            let edits = values::of_response([&first.response, &second.response], || Values {
+                worker,
+                record: &record,
+                line: &exchange.client.line,
+                seen: Seen::sent(&ask),
+                reply: Answered::Upstream { head: &exchange.way.response, buf: exchange.way.answer.unread() },
+                speaks: Some(speaks),
+                received: exchange.upload.received,
+                attempts: record.attempts,
+            });
+            let edits = [&*edits[0], &*edits[1]];
             let deadline = guard.call.as_ref().and_then(Call::deadline);
             let (cookie, origin) = (hashed.cookie.as_deref(), Origin { request, buf });
             let version = request.version;
@@ -336,11 +334,22 @@ async fn send(
             guard.end();
             record.trail = guard.call.as_mut().map(Call::take_trail).unwrap_or_default();
             let Exchange { client, way, upload, .. } = exchange;
+            record.flags = record.flags.with(why.flags());
+            record.details = reply::details(why);
+            let edits = values::of_response([&first.response, &second.response], || Values {
+                worker,
+                record,
+                line: &client.line,
+                seen: Seen::sent(&ask),
+                reply: Answered::Own { location: None },
+                speaks: None,
+                received: upload.received,
+                attempts: record.attempts,
+            });
             way.extra.clear();
-            headers::add(&mut way.extra, &[&first.response, &second.response]);
+            headers::add_down(&mut way.extra, &[&edits[0], &edits[1]], settings.compatibility);
             filters::tell(passage, live, &client.own, Origin { request, buf }, worker.now(), &mut way.extra);
             record.received = upload.bytes;
-            record.flags = record.flags.with(why.flags());
             let persistence = if upload.is_complete() { persistence } else { Persistence::Close };
             let refused = Refused { why, late: terms.late, abort, persistence, unread: !upload.is_complete() };
             refuse_now(worker, client, way, record, &asked, refused).await
@@ -417,7 +426,6 @@ async fn relay(
     let service_time = u64::try_from(service_time).unwrap_or(u64::MAX);
     record.status = exchange.way.response.status;
     record.service_time = Some(service_time);
-    record.details = "via_upstream";
     {
         let Way { answer, response, down, extra, .. } = &mut *exchange.way;
         extra.clear();
@@ -427,7 +435,9 @@ async fn relay(
         let (date, edits, cookie) = (date.as_bytes(), way.edits, way.cookie);
         let (extra, cors) = (extra.as_slice(), way.passage.cors);
         let compatibility = live.plan.settings.compatibility;
-        let tell = Tell { delivery, persistence, compatibility, service_time, date, edits, cookie, extra, cors };
+        let head_only = if exchange.kind == RequestKind::Head && way.version == Version::Http11 { HeadOnly::Yes } else { HeadOnly::No };
+        let tell =
+            Tell { delivery, persistence, compatibility, service_time, date, edits, cookie, extra, cors, head_only };
         headers::incoming(down, response, answer.unread(), &hops, &tell);
         answer.consume(response.len);
     }

@@ -10,6 +10,7 @@ use super::carrier::Protocol;
 use crate::mesh::Door;
 use std::net::SocketAddr;
 use weir_policy::cors;
+use weir_policy::format::Value;
 use weir_policy::grpc;
 use weir_policy::plan::Compatibility;
 use weir_policy::route::{Action, Edits, HeaderEdits};
@@ -28,6 +29,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) authority: &'a [u8],
     /// The path as received, with query, when it was rewritten.
     pub(crate) original_path: Option<&'a [u8]>,
+    /// The authority as received, when a rule wrote another.
+    pub(crate) original_host: Option<&'a [u8]>,
     pub(crate) request_id: &'a [u8],
     pub(crate) protocol: Protocol,
     /// What the upstream is spoken to in.
@@ -53,9 +56,11 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     let gone = request_fields_gone(ask);
     let with_te = ask.request.names.has(Name::Te);
     // Of most requests, that is all there is to know.
+    let wishes = ask.request.names.has(Name::XEnvoyOther);
     let simple = ask.hops.are_fixed() && touch.is_nothing() && ask.protocol == Protocol::Plain && !with_te;
     write::fields(up, ask.buf, &ask.request.fields, |field| {
         !gone.has(field.id)
+            && !(wishes && field.id == Name::XEnvoyOther && is_wish(field.name.of(ask.buf)))
             && (simple
                 || !(ask.hops.is_hop(field, ask.buf)
                     || (field.id == Name::GrpcTimeout && ask.protocol == Protocol::Grpc && expected.is_some()))
@@ -92,6 +97,9 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     if let Some(path) = ask.original_path {
         write::field(up, b"x-envoy-original-path", path);
     }
+    if let Some(host) = ask.original_host {
+        write::field(up, b"x-envoy-original-host", host);
+    }
     add(up, &ask.edits);
     up.extend_from_slice(b"\r\n");
 }
@@ -103,20 +111,48 @@ fn anticipates_content(method: &[u8]) -> bool {
 
 /// Fields of a request that never go upstream as the client sent them.
 fn request_fields_gone(ask: &Ask<'_>) -> Names {
-    /// Written by us; and a client's words to Envoy, which are neither obeyed nor passed on, as istiod sets it up.
+    /// Written by us; and who a client is by its certificate, which only a proxy says that saw it.
     const OURS: Names = FIXED.with(Names::of(&[
         Name::Host,
         Name::XRequestId,
         Name::XEnvoyAttemptCount,
         Name::XEnvoyExpectedRqTimeoutMs,
-        Name::XEnvoyOther,
         Name::XEnvoyInternal,
+        Name::XForwardedClientCert,
         Name::XWeir,
     ]));
     /// Edge: we own them. Inside the mesh they pass.
-    const EDGE: Names = OURS.with(Names::of(&[Name::XForwardedFor, Name::XForwardedProto]));
+    const EDGE: Names = OURS.with(Names::of(&[
+        Name::XForwardedFor,
+        Name::XForwardedProto,
+        Name::XEnvoyOther,
+        Name::XEnvoyOriginalHost,
+    ]));
     let gone = if matches!(ask.door, Door::Outbound) { OURS } else { EDGE };
+    let gone =
+        if ask.original_host.is_some() { gone.with(Names::of(&[Name::XEnvoyOriginalHost])) } else { gone };
     if ask.original_path.is_some() { gone.with(Names::of(&[Name::XEnvoyOriginalPath])) } else { gone }
+}
+
+/// A client's words to the proxy itself: not passed on, obeyed or not. The other `x-envoy-*` are for who comes next.
+fn is_wish(name: &[u8]) -> bool {
+    const WISHES: [&str; 14] = [
+        "retry-on",
+        "retry-grpc-on",
+        "max-retries",
+        "retriable-status-codes",
+        "retriable-header-names",
+        "upstream-alt-stat-name",
+        "upstream-rq-timeout-ms",
+        "upstream-rq-per-try-timeout-ms",
+        "upstream-rq-timeout-alt-response",
+        "upstream-stream-duration-ms",
+        "hedge-on-per-try-timeout",
+        "force-trace",
+        "ip-tags",
+        "original-url",
+    ];
+    name.get("x-envoy-".len()..).is_some_and(|rest| WISHES.iter().any(|wish| rest.eq_ignore_ascii_case(wish.as_bytes())))
 }
 
 /// `x-forwarded-*`: passed through inside the mesh, owned at the edge.
@@ -197,12 +233,13 @@ fn edits_leave(edits: &[&Edits], name: &[u8]) -> bool {
     let named = |known: &str| known.as_bytes().eq_ignore_ascii_case(name) && !frames(known);
     !edits
         .iter()
-        .any(|edits| edits.remove.iter().any(|known| named(known)) || edits.set.iter().any(|(known, _)| named(known)))
+        .any(|edits| edits.remove.iter().any(|known| named(known)) || edits.set.iter().any(|(known, value)| named(known) && !value.text().is_empty()))
 }
 
 /// Is it set? Then ours is not written even where removing it would bring ours back.
 fn is_set(edits: &[&Edits], name: &str) -> bool {
-    edits.iter().any(|edits| edits.set.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)))
+    let set = |(known, value): &(Box<str>, Value)| known.eq_ignore_ascii_case(name) && !value.text().is_empty();
+    edits.iter().any(|edits| edits.set.iter().any(set))
 }
 
 /// Names that say where a message ends or a connection goes on: no edit may touch them.
@@ -214,11 +251,27 @@ fn frames(name: &str) -> bool {
 
 /// Writes what the edits add, one after the other: each removes and sets over what those before it added.
 pub(crate) fn add(out: &mut Vec<u8>, edits: &[&Edits]) {
+    add_those(out, edits, |_| true);
+}
+
+/// The same for an answer to a client.
+pub(crate) fn add_down(out: &mut Vec<u8>, edits: &[&Edits], compatibility: Compatibility) {
+    add_those(out, edits, |name| may_write(compatibility, name));
+}
+
+/// Envoy writes its own name last, whatever a rule says.
+fn may_write(compatibility: Compatibility, name: &str) -> bool {
+    compatibility == Compatibility::Weir || !name.eq_ignore_ascii_case("server")
+}
+
+fn add_those(out: &mut Vec<u8>, edits: &[&Edits], may: impl Fn(&str) -> bool) {
     for (nth, one) in edits.iter().enumerate().filter(|(_, one)| !one.is_empty()) {
         let later = &edits[nth + 1..];
         for (name, value) in one.set.iter().chain(&one.add) {
-            if !frames(name) && (later.is_empty() || edits_leave(later, name.as_bytes())) {
-                write::field(out, name.as_bytes(), value.as_bytes());
+            let stays = later.is_empty() || edits_leave(later, name.as_bytes());
+            // An operation whose value is empty does nothing, as in Envoy.
+            if stays && !value.text().is_empty() && !frames(name) && may(name) {
+                write::field(out, name.as_bytes(), value.text().as_bytes());
             }
         }
     }
@@ -290,6 +343,24 @@ pub(crate) struct Tell<'a> {
     pub(crate) extra: &'a [u8],
     /// Whose fields replace the upstream's.
     pub(crate) cors: Option<&'a cors::Rules>,
+    /// It answers a `HEAD` of HTTP/1.1.
+    pub(crate) head_only: HeadOnly,
+}
+
+/// Whether a response answers a `HEAD` that came in HTTP/1.1.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HeadOnly {
+    Yes,
+    No,
+}
+
+impl Tell<'_> {
+    /// A `HEAD` is told how the answer to its `GET` would come.
+    fn is_head_of_chunks(&self, response: &ResponseHead) -> bool {
+        self.head_only == HeadOnly::Yes
+            && !matches!(response.status, 204 | 304)
+            && !response.fields.iter().any(|field| field.id == Name::ContentLength)
+    }
 }
 
 /// Writes the head of the upstream's response for the client.
@@ -316,20 +387,21 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
     if !dated && !is_set(&tell.edits, "date") {
         write::field(down, b"date", tell.date);
     }
-    if tell.compatibility == Compatibility::Istio && !is_set(&tell.edits, "server") {
+    if tell.compatibility == Compatibility::Istio {
         down.extend_from_slice(b"server: envoy\r\n");
     }
     if touch.leaves(b"x-envoy-upstream-service-time") {
         write::number_field(down, b"x-envoy-upstream-service-time", tell.service_time);
     }
-    if tell.delivery == Delivery::Chunked {
+    if tell.delivery == Delivery::Chunked || tell.is_head_of_chunks(response) {
         down.extend_from_slice(b"transfer-encoding: chunked\r\n");
     }
     if let Some(cookie) = tell.cookie {
         write::field(down, b"set-cookie", cookie.as_bytes());
     }
     persistence(down, tell.persistence);
-    add(down, &tell.edits);
+    let cors = |name: &str| tell.cors.is_none_or(|rules| !replaces(rules, name.as_bytes()));
+    add_those(down, &tell.edits, |name| cors(name) && may_write(tell.compatibility, name));
     down.extend_from_slice(tell.extra);
     down.extend_from_slice(b"\r\n");
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use weir_policy::filter::Passage;
 use weir_policy::route::{self, Facts, Headers, Table};
 use weir_policy::time::Time;
-use weir_wire::{Field, Framing, RequestHead, Target as Form, Version};
+use weir_wire::{Field, Framing, Name, RequestHead, Target as Form, Version};
 
 /// The header fields of a request, for routes.
 pub(crate) struct Fields<'a> {
@@ -60,6 +60,21 @@ pub(crate) fn parts<'a>(
         Form::Authority(authority) => (b"/", None, authority),
         Form::Asterisk => (b"*", None, host),
     }
+}
+
+/// The scheme that the target has, or that the proxy before us saw; ours at the edge.
+pub(crate) fn scheme(form: &Form<'_>, door: Door, fields: &Fields<'_>) -> &'static [u8] {
+    let known = |scheme: &[u8]| match scheme {
+        _ if scheme.eq_ignore_ascii_case(b"https") => Some(&b"https"[..]),
+        _ if scheme.eq_ignore_ascii_case(b"http") => Some(&b"http"[..]),
+        _ => None,
+    };
+    let target = if let Form::Absolute { scheme, .. } = form { known(scheme) } else { None };
+    let told = || {
+        let mut told = fields.fields.iter().filter(|field| field.id == Name::XForwardedProto);
+        told.next().filter(|_| door == Door::Outbound).and_then(|field| known(field.value.of(fields.buf)))
+    };
+    target.or_else(told).unwrap_or(b"http")
 }
 
 pub(crate) fn table(live: &Live, door: Door) -> Option<&Table> {

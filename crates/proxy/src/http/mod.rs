@@ -16,5 +16,7 @@ pub(crate) mod mirror;
 pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod serve;
+mod shape;
 pub(crate) mod terms;
 pub(crate) mod upload;
+mod values;

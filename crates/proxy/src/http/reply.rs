@@ -126,7 +126,9 @@ pub(crate) fn write_reply(
     match compatibility {
         Compatibility::Istio => down.extend_from_slice(b"server: envoy\r\n"),
         Compatibility::Weir => {
-            down.extend_from_slice(b"server: weir\r\n");
+            if !names(reply.fields, b"server") {
+                down.extend_from_slice(b"server: weir\r\n");
+            }
             if !reply.reason.is_empty() {
                 write::field(down, b"x-weir-reason", reply.reason.as_bytes());
             }
@@ -173,17 +175,32 @@ pub(crate) enum Method {
     Other,
 }
 
+/// In whose voice a request is refused that cannot be understood: only the codec has a flag and words, as in Envoy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Voice {
+    Codec,
+    Proxy,
+}
+
 /// Answers what is not HTTP, or came too slowly; the connection is closed after it.
-pub(crate) async fn malformed(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scratch, status: u16) {
+pub(crate) async fn malformed(
+    worker: &Rc<Worker>,
+    client: &mut Client,
+    scratch: &mut Scratch,
+    status: u16,
+    voice: Voice,
+) {
     let compatibility = worker.live().plan.settings.compatibility;
     let mut record = client.record(worker.now());
     record.status = status;
-    record.flags = Flags::CLIENT_PROTOCOL;
-    record.details = "http1.codec_error";
+    if voice == Voice::Codec {
+        record.flags = Flags::CLIENT_PROTOCOL;
+    }
+    record.details = if voice == Voice::Codec { "http1.codec_error" } else { "missing_host_header" };
     let down = &mut scratch.way.down;
     down.clear();
     // As Envoy answers: the standard reason is the body.
-    let body = write::reason(status).as_bytes();
+    let body = if voice == Voice::Codec { write::reason(status).as_bytes() } else { b"" };
     let reason = if status == 408 { "head_timeout" } else { "bad_request" };
     let reply = Reply { status, body, reason, ..Reply::default() };
     debug_assert!(matches!(compatibility, Compatibility::Istio | Compatibility::Weir));

@@ -13,6 +13,7 @@ use super::desk::{Desks, Done, Job};
 use super::filters::Own;
 use super::forward::{self, Next};
 use super::line::Line;
+use super::reply::Voice;
 use super::{http2, reply};
 use crate::alarm::Alarm;
 use crate::buffer::{Buf, Read, Scratch};
@@ -105,7 +106,7 @@ async fn answer_all(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scra
             Arrived::Http2 => return After::Http2(std::mem::take(&mut scratch.head)),
             Arrived::Head if is_ambiguous_at_the_edge(client, scratch) => {
                 worker.mesh.registry.malformed("underscore");
-                reply::malformed(worker, client, scratch, 400).await;
+                reply::malformed(worker, client, scratch, 400, Voice::Codec).await;
                 linger(client, &mut scratch.rest).await;
                 return After::Close;
             }
@@ -114,12 +115,13 @@ async fn answer_all(worker: &Rc<Worker>, client: &mut Client, scratch: &mut Scra
             Arrived::End => return After::Close,
             Arrived::TooSlow => {
                 worker.mesh.registry.malformed("head_timeout");
-                reply::malformed(worker, client, scratch, 408).await;
+                reply::malformed(worker, client, scratch, 408, Voice::Codec).await;
                 return After::Close;
             }
             Arrived::Malformed(why) => {
                 worker.mesh.registry.malformed(why.words());
-                reply::malformed(worker, client, scratch, why.status()).await;
+                let voice = if why == Malformed::NoHost { Voice::Proxy } else { Voice::Codec };
+                reply::malformed(worker, client, scratch, why.status(), voice).await;
                 linger(client, &mut scratch.head).await;
                 return After::Close;
             }

@@ -3,6 +3,7 @@
 //! Does not: read values (`weir_policy::wish` does).
 
 use super::carrier::Protocol;
+use super::inquiry::Fields;
 use super::serve::Client;
 use crate::mesh::{Door, Live};
 use std::net::IpAddr;
@@ -29,13 +30,15 @@ impl Terms {
         client: &Client,
     ) -> Self {
         let timeout = as_grpc_asks(destination.timeout, request, buf);
-        match wishes(request, buf, live, client.door, client.peer.ip()) {
+        let mut terms = match wishes(request, buf, live, client.door, client.peer.ip()) {
             None => Self { retry: destination.retry.clone(), timeout, late: Late::default() },
             Some(wishes) => {
                 let terms = wishes.terms(destination, live.plan.settings.compatibility);
                 Self { retry: terms.retry, timeout: wishes.timeout(timeout), late: wishes.late() }
             }
-        }
+        };
+        terms.retry = terms.retry.filter(|rules| rules.allows(&Fields { fields: &request.fields, buf }));
+        terms
     }
 }
 

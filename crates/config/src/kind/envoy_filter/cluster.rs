@@ -3,6 +3,7 @@
 use super::message::Message;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
+use weir_policy::budget::Written;
 use weir_policy::trust::Cidr;
 
 /// CLUSTER.
@@ -34,6 +35,8 @@ pub struct Thresholds {
     pub pending: Option<u32>,
     pub requests: Option<u32>,
     pub retries: Option<u32>,
+    /// `retry_budget`.
+    pub budget: Option<Written>,
 }
 
 /// NETWORK_FILTER.
@@ -89,6 +92,7 @@ fn breaker(breakers: &Message<'_>) -> Option<Thresholds> {
             pending: threshold.count("max_pending_requests"),
             requests: threshold.count("max_requests"),
             retries: threshold.count("max_retries"),
+            budget: threshold.message("retry_budget").map(|budget| budget_of(&budget)),
         };
         threshold.object.truth("track_remaining");
         threshold.end();
@@ -101,6 +105,22 @@ fn breaker(breakers: &Message<'_>) -> Option<Thresholds> {
     }
     breakers.end();
     found
+}
+
+fn budget_of(budget: &Message<'_>) -> Written {
+    let default = Written::default();
+    let percent = budget.message("budget_percent").and_then(|percent| {
+        let value = percent.object.fraction("value", 0.0, 100.0);
+        percent.end();
+        value
+    });
+    let written = Written {
+        percent: percent.unwrap_or(default.percent),
+        minimum: budget.count("min_retry_concurrency").unwrap_or(default.minimum),
+        interval: budget.length("budget_interval", LEAST),
+    };
+    budget.end();
+    written
 }
 
 /// Reads the value of a NETWORK_FILTER patch: of the HTTP connection manager.

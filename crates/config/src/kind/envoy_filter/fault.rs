@@ -4,7 +4,7 @@ use super::message::Message;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::fault::{Abort, AbortStatus, Delay, Length, Rules, Status};
-use weir_policy::route::{Case, HeaderMatch, Pattern, Want};
+use weir_policy::route::{HeaderMatch, Pattern, Want};
 use weir_policy::share::Share;
 
 /// Reads an HTTPFault, without its `@type`.
@@ -48,7 +48,7 @@ fn one_of<T>(message: &Message<'_>, found: Option<T>, wanted: &str) -> Option<T>
 }
 
 /// A HeaderMatcher, of the forms that VirtualServices have too.
-fn header_match(message: &Message<'_>) -> Option<HeaderMatch> {
+pub(super) fn header_match(message: &Message<'_>) -> Option<HeaderMatch> {
     let name = message.text("name");
     let inverted = message.object.truth("invert_match").unwrap_or(false);
     let present = message.object.truth("present_match");
@@ -73,13 +73,12 @@ fn pattern(written: &Message<'_>) -> Option<Pattern> {
         regex.end();
         text.map(StringMatch::Regex)
     });
-    let case = if written.object.truth("ignore_case").unwrap_or(false) { Case::Ignored } else { Case::Matters };
-    if case == Case::Ignored {
+    if written.object.truth("ignore_case").unwrap_or(false) {
         written.object.sink.add(written.refuse("ignore_case", format!("`{}.ignore_case` must be false", written.path)));
     }
     written.end();
     let found = exact.or(prefix).or(regex)?;
-    let made = crate::lower::route::pattern(&found, case);
+    let made = crate::lower::route::pattern(&found);
     if made.is_none() {
         written.object.sink.add(written.refuse("safe_regex", "this is not a regular expression"));
     }

@@ -4,6 +4,7 @@ use super::message::Message;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::limit::{Absent, Action, DefaultUse, Descriptor, Entry, Fill, Scope, Tell};
+use weir_policy::format::Value;
 use weir_policy::route::Edits;
 use weir_policy::share::Share;
 
@@ -163,12 +164,13 @@ fn header_options(message: &Message<'_>, name: &'static str) -> Edits {
         };
         let token = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         let clean = !value.bytes().any(|byte| byte < 0x20 || byte == 0x7f);
-        if !token || !clean || value.replace("%%", "").contains('%') {
+        let parsed = Value::parse(&value, "").ok().filter(|_| token && clean);
+        let Some(value) = parsed else {
             let words = format!("`{key}: {value}` is not a header that weir can add here");
-            header.object.sink.add(header.refuse("value", words).hint("weir fills in no `%…%` variables"));
+            header.object.sink.add(header.refuse("value", words));
             continue;
-        }
-        let pair = (key.to_ascii_lowercase().into(), value.replace("%%", "%").into());
+        };
+        let pair = (key.to_ascii_lowercase().into(), value);
         if overwrites || append == Some(false) { edits.set.push(pair) } else { edits.add.push(pair) }
     }
     edits

@@ -1,5 +1,6 @@
 //! Patches of routes and virtual hosts: retries, the timeout, `rate_limits`, filters' configuration for them alone.
 
+use super::fault::header_match;
 use super::filter::{Filter, per_filter};
 use super::limit::rate_limits;
 use super::message::Message;
@@ -7,6 +8,7 @@ use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::limit::Action;
 use weir_policy::retry::Conditions;
+use weir_policy::route::HeaderMatch;
 
 /// HTTP_ROUTE.
 #[derive(Default, Debug)]
@@ -32,7 +34,10 @@ pub struct RetryPatch {
     pub attempts: Option<u32>,
     pub per_try: Option<Duration>,
     pub codes: Vec<u16>,
-    pub headers: Vec<Box<str>>,
+    pub headers: Vec<HeaderMatch>,
+    pub request_headers: Vec<HeaderMatch>,
+    /// `rate_limited_retry_back_off.max_interval`, when `retry-after` is its one header.
+    pub rate_limited: Option<Duration>,
     pub base: Option<Duration>,
     pub max: Option<Duration>,
     pub picks: Option<u32>,
@@ -86,7 +91,9 @@ fn retry(policy: &Message<'_>) -> RetryPatch {
         attempts: policy.count("num_retries"),
         per_try: policy.length("per_try_timeout", LEAST),
         codes: codes.map(|code| code.value as u16).collect(),
-        headers: headers(policy),
+        headers: headers(policy, "retriable_headers"),
+        request_headers: headers(policy, "retriable_request_headers"),
+        rate_limited: rate_limited(policy),
         base,
         max,
         picks: policy.count("host_selection_retry_max_attempts"),
@@ -112,15 +119,27 @@ fn conditions(policy: &Message<'_>) -> Option<Conditions> {
     Some(out)
 }
 
-/// `retriable_headers` that ask for presence.
-fn headers(policy: &Message<'_>) -> Vec<Box<str>> {
-    let read = |header: &Message<'_>| {
-        let name = header.text("name");
-        header.object.truth("present_match");
+fn headers(policy: &Message<'_>, name: &'static str) -> Vec<HeaderMatch> {
+    policy.messages(name).iter().filter_map(header_match).collect()
+}
+
+/// Envoy's default `max_interval`.
+const RATE_LIMITED: Duration = Duration::from_secs(300);
+
+fn rate_limited(policy: &Message<'_>) -> Option<Duration> {
+    let back_off = policy.message("rate_limited_retry_back_off")?;
+    let longest = back_off.length("max_interval", LEAST).unwrap_or(RATE_LIMITED);
+    for header in back_off.messages("reset_headers") {
+        let name = header.text("name").unwrap_or_default();
+        let seconds = header.object.word("format", &[("SECONDS", true), ("UNIX_TIMESTAMP", false)]);
         header.end();
-        name.map(|name| name.to_ascii_lowercase().into())
-    };
-    policy.messages("retriable_headers").iter().filter_map(read).collect()
+        if !name.eq_ignore_ascii_case("retry-after") || seconds.is_some_and(|seconds| !seconds.value) {
+            let words = format!("`{}` is `{name}`: weir has only `retry-after` in SECONDS", header.path);
+            header.object.sink.add(header.object.problem(Code::OutsideSubset, "name", words));
+        }
+    }
+    back_off.end();
+    Some(longest)
 }
 
 fn predicates(policy: &Message<'_>) -> bool {

@@ -7,10 +7,10 @@
 
 use super::super::origins::{Before, patched};
 use super::route::{is_host, is_route};
-use super::{Chosen, Side};
+use super::{Chosen, Ports, Side};
 use crate::kind::envoy_filter::filter::{Config, Filter as Words};
 use crate::kind::envoy_filter::limit::LocalRateLimit;
-use crate::kind::envoy_filter::{Insert, Value};
+use crate::kind::envoy_filter::{Insert, Matches, Value};
 use crate::lower::limit;
 use crate::problem::{Code, Problem};
 use std::sync::Arc;
@@ -47,6 +47,7 @@ pub(super) fn apply(
     table: &mut Table,
     side: Side,
     chosen: &[Chosen<'_>],
+    ports: &Ports,
     limits: &mut Vec<Arc<Rules>>,
     problems: &mut Vec<Problem>,
 ) {
@@ -64,7 +65,7 @@ pub(super) fn apply(
         let name = Arc::clone(&host.name);
         for nth in 0..host.entries.len() {
             let then = &host.entries[nth].then;
-            let chain = Own { host: &name, nth, side, here: &here, limits }.chain(&slots, then);
+            let chain = Own { host: &name, nth, side, here: &here, ports, limits }.chain(&slots, then);
             // Hosts are shared with other plans: only those that change are copied.
             if chain.filters.is_empty() && then.chain.filters.is_empty() {
                 continue;
@@ -149,6 +150,7 @@ struct Own<'a, 'f> {
     nth: usize,
     side: Side,
     here: &'a [Chosen<'f>],
+    ports: &'a Ports,
     limits: &'a mut Vec<Arc<Rules>>,
 }
 
@@ -160,6 +162,11 @@ impl<'f> Own<'_, 'f> {
     }
 
     fn filter(&mut self, slot: &Slot<'f>, route: &Route, actions: &[Vec<Action>]) -> Option<Filter> {
+        if let Kind::Inserted(Brought { of, .. }, _) = &slot.kind
+            && !self.ports.fits(&of.patch.matches, self.side, self.host)
+        {
+            return None;
+        }
         let own = self.brought(slot.name, route);
         match (own, &slot.kind) {
             (Some(Brought { config: Config::Fault(rules), .. }), Kind::Fault | Kind::Inserted(..)) => {
@@ -178,9 +185,13 @@ impl<'f> Own<'_, 'f> {
         }
     }
 
+    fn is_mine(&self, matches: &Matches) -> bool {
+        is_host(matches, self.host) && self.ports.fits(matches, self.side, self.host)
+    }
+
     /// The last configuration that the route brings for a filter, or else its host.
     fn brought(&self, name: &str, route: &Route) -> Option<Brought<'f>> {
-        let mine = self.here.iter().filter(|of| is_host(&of.patch.matches, self.host));
+        let mine = self.here.iter().filter(|of| self.is_mine(&of.patch.matches));
         let find = |of: &Chosen<'f>, filters: &'f [Words]| {
             let found = filters.iter().find(|filter| filter.name == name)?;
             Some(Brought { config: &found.config, of: *of })
@@ -200,7 +211,7 @@ impl<'f> Own<'_, 'f> {
     /// `rate_limits` of the route, or else of its host.
     fn actions(&self, route: &Route) -> Vec<Vec<Action>> {
         let (mut by_route, mut by_host) = (Vec::new(), Vec::new());
-        for of in self.here.iter().filter(|of| is_host(&of.patch.matches, self.host)) {
+        for of in self.here.iter().filter(|of| self.is_mine(&of.patch.matches)) {
             match &of.patch.value {
                 Value::Route(patch) if is_route(&of.patch.matches, route) => {
                     by_route.extend(patch.rate_limits.iter().cloned());

@@ -3,9 +3,9 @@
 //! As in Envoy a virtual host's policy holds for routes that have none of their own. Does not: touch filters.
 
 use super::super::origins::{Before, patched};
-use super::{Chosen, Side};
+use super::{Chosen, Ports, Side};
 use crate::kind::envoy_filter::route::RetryPatch;
-use crate::kind::envoy_filter::{Lists, Matches, Value};
+use crate::kind::envoy_filter::{ActionKind, Lists, Matches, Value};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::effective;
@@ -13,10 +13,19 @@ use weir_policy::plan::Compatibility;
 use weir_policy::retry::{BackOff, Conditions, NonIdempotent, Previous, Rules};
 use weir_policy::route::{Action, Destination, Route, Table};
 
-pub(super) fn apply(table: &mut Table, side: Side, chosen: &[Chosen<'_>], compatibility: Compatibility) {
+pub(super) fn apply(
+    table: &mut Table,
+    side: Side,
+    chosen: &[Chosen<'_>],
+    ports: &Ports,
+    compatibility: Compatibility,
+) {
     let here: Vec<&Chosen<'_>> = chosen.iter().filter(|of| side.takes(of.patch.context)).collect();
     for host in table.hosts_mut() {
-        let here: Vec<_> = here.iter().filter(|of| is_host(&of.patch.matches, &host.name)).collect();
+        let is_here = |of: &&&Chosen<'_>| {
+            is_host(&of.patch.matches, &host.name) && ports.fits(&of.patch.matches, side, &host.name)
+        };
+        let here: Vec<_> = here.iter().filter(is_here).collect();
         // Hosts are shared with other plans: only those that change are copied.
         if !host.entries.iter().any(|entry| here.iter().any(|of| changes(of, &entry.then))) {
             continue;
@@ -33,13 +42,20 @@ pub(super) fn apply(table: &mut Table, side: Side, chosen: &[Chosen<'_>], compat
 
 /// Istio names a virtual host `HOST:PORT`; the host alone will do.
 pub(super) fn is_host(matches: &Matches, host: &str) -> bool {
-    matches.host.as_deref().is_none_or(|name| {
+    let is = |name: &str| {
         name == host || name.rsplit_once(':').is_some_and(|(front, port)| front == host && port.parse::<u16>().is_ok())
-    })
+    };
+    matches.host.as_deref().is_none_or(is) && matches.domain.as_deref().is_none_or(is)
 }
 
 pub(super) fn is_route(matches: &Matches, route: &Route) -> bool {
-    matches.route.as_deref().is_none_or(|name| name == &*route.name)
+    let is_action = match matches.action {
+        None | Some(ActionKind::Any) => true,
+        Some(ActionKind::Route) => matches!(route.action, Action::Forward(_)),
+        Some(ActionKind::Redirect) => matches!(route.action, Action::Redirect(_)),
+        Some(ActionKind::Direct) => matches!(route.action, Action::Direct(_)),
+    };
+    is_action && matches.route.as_deref().is_none_or(|name| name == &*route.name)
 }
 
 /// Routes are shared by the matches of a rule: only those that change are copied.
@@ -89,9 +105,14 @@ fn merge(destination: &mut Destination, patch: &RetryPatch, lists: Lists, compat
         if !patch.headers.is_empty() {
             rules.headers.clear();
         }
+        if !patch.request_headers.is_empty() {
+            rules.request_headers.clear();
+        }
     }
     rules.codes.extend(&patch.codes);
     rules.headers.extend(patch.headers.iter().cloned());
+    rules.request_headers.extend(patch.request_headers.iter().cloned());
+    rules.rate_limited = patch.rate_limited.or(rules.rate_limited);
     if let Some(base) = patch.base {
         rules.back_off = BackOff { base, max: base * 10 };
     }

@@ -15,6 +15,7 @@ use crate::buffer::{Buf, Scratch};
 use crate::http::desk::{Desks, Job};
 use crate::http::filters::Own;
 use crate::http::line::Line;
+use crate::http::reply::Voice;
 use crate::http::serve::{self, Client, Turn};
 use crate::http::{forward, reply};
 use crate::mesh::Door;
@@ -243,14 +244,14 @@ pub(crate) async fn run(begun: Begun) {
     match read(worker, &head, rest, &mut scratch) {
         Ok(()) if serve::is_ambiguous_at_the_edge(&client, &scratch) => {
             worker.mesh.registry.malformed("underscore");
-            reply::malformed(worker, &mut client, &mut scratch, 400).await;
+            reply::malformed(worker, &mut client, &mut scratch, 400, Voice::Codec).await;
         }
         Ok(()) => {
             forward::forward(worker, &mut client, &mut scratch).await;
         }
         Err(why) => {
             worker.mesh.registry.malformed(why.words());
-            reply::malformed(worker, &mut client, &mut scratch, why.status()).await;
+            reply::malformed(worker, &mut client, &mut scratch, why.status(), Voice::Codec).await;
         }
     }
     worker.buffers.give_back(scratch);
