@@ -66,8 +66,8 @@ fn operations(object: &Object<'_>, verb: &'static str, side: Side) -> Vec<(Strin
             object.sink.add(Problem::new(Code::Value, object.sink.place(key.line, key.column), words));
             continue;
         }
-        if let Err(words) = check(&value) {
-            object.sink.add(words);
+        if let Some(problem) = mistake(&value) {
+            object.sink.add(problem);
             continue;
         }
         if let Some(idle) = Value::parse(&value.value, "").ok().as_ref().and_then(Value::idle) {
@@ -81,19 +81,19 @@ fn operations(object: &Object<'_>, verb: &'static str, side: Side) -> Vec<(Strin
     out
 }
 
-/// Is it a value: no control characters but tabs, and every variable one that weir has?
-pub fn check(value: &At<String>) -> Result<(), Problem> {
+/// Why it is no value: control characters but tabs, or a variable that weir has not.
+fn mistake(value: &At<String>) -> Option<Problem> {
     let text = &value.value;
     if text.bytes().any(|byte| byte != b'\t' && (byte < b' ' || byte == 0x7f)) {
-        let words = format!("`{}` is not a value that can be written: it has control characters", text.escape_default());
-        return Err(Problem::new(Code::Value, value.place.clone(), words));
+        let words =
+            format!("`{}` is not a value that can be written: it has control characters", text.escape_default());
+        return Some(Problem::new(Code::Value, value.place.clone(), words));
     }
-    Value::parse(text, "").map(drop).map_err(|wrong| {
-        let words = format!("`{text}` is not a value that can be written: {wrong}");
-        let hint = match wrong {
-            Wrong::Percent => "write `%%` for one `%`",
-            Wrong::Unknown(_) | Wrong::Argument(_) => "docs/src/headers.md has the list",
-        };
-        Problem::new(Code::Value, value.place.clone(), words).hint(hint)
-    })
+    let wrong = Value::parse(text, "").err()?;
+    let words = format!("`{text}` is not a value that can be written: {wrong}");
+    let hint = match wrong {
+        Wrong::Percent => "write `%%` for one `%`",
+        Wrong::Unknown(_) | Wrong::Argument(_) => "docs/src/headers.md has the list",
+    };
+    Some(Problem::new(Code::Value, value.place.clone(), words).hint(hint))
 }

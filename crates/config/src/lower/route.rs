@@ -286,8 +286,6 @@ pub fn pattern(found: &StringMatch) -> Option<Pattern> {
     match found {
         StringMatch::Exact(text) => Some(Pattern::Exact(text.as_bytes().into())),
         StringMatch::Prefix(text) => Some(Pattern::Prefix(text.as_bytes().into())),
-        StringMatch::Regex(text) => {
-            re2::whole(text).ok().map(Pattern::Regex)
-        }
+        StringMatch::Regex(text) => re2::whole(text).ok().map(Pattern::Regex),
     }
 }

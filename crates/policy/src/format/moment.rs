@@ -60,7 +60,7 @@ impl Moment {
             plain.push_str(&rest[..at]);
             rest = &rest[at + 1..];
             let width = rest.bytes().next().filter(u8::is_ascii_digit);
-            let letter = rest.bytes().nth(usize::from(width.is_some())).unwrap_or(0);
+            let letter = rest.as_bytes().get(usize::from(width.is_some())).copied().unwrap_or(0);
             let piece = match (width, letter) {
                 (None, b'%') => {
                     plain.push('%');

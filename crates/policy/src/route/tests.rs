@@ -100,7 +100,10 @@ fn all_conditions_of_a_match_must_hold() {
         ..Match::default()
     };
     let twice = Pairs(&[("x-a", "1"), ("x-a", "2")]);
-    assert!(when.holds(&facts("h", "/xyz?p&q=1&q=2", &twice)), "one of several fields will do; the first parameter counts");
+    assert!(
+        when.holds(&facts("h", "/xyz?p&q=1&q=2", &twice)),
+        "one of several fields will do; the first parameter counts"
+    );
     assert!(!when.holds(&facts("h", "/xyz?q=2&q=1", &twice)));
     assert!(!when.holds(&facts("h", "/y?q=1", &twice)));
     assert!(!when.holds(&facts("h", "/x?q=1", &Pairs(&[("x-a", "1")]))));

@@ -95,16 +95,16 @@ pub(crate) async fn refuse_now(
 
 /// The response's edits of the rule and the destination that a request of ours had found.
 fn add_edits(inquiry: &Inquiry<'_>, client: &Client, location: Option<&[u8]>, out: &mut Vec<u8>) {
-    add_those(inquiry, client, location, inquiry.edits.map(|edits| edits.map_or(&NO_EDITS, |edits| &edits.response)), out);
+    add_those(
+        inquiry,
+        client,
+        location,
+        inquiry.edits.map(|edits| edits.map_or(&NO_EDITS, |edits| &edits.response)),
+        out,
+    );
 }
 
-fn add_those(
-    inquiry: &Inquiry<'_>,
-    client: &Client,
-    location: Option<&[u8]>,
-    edits: [&Edits; 2],
-    out: &mut Vec<u8>,
-) {
+fn add_those(inquiry: &Inquiry<'_>, client: &Client, location: Option<&[u8]>, edits: [&Edits; 2], out: &mut Vec<u8>) {
     let Inquiry { worker, request, buf, request_id, record, .. } = inquiry;
     let edits = values::of_response(edits, || Values {
         worker,
@@ -255,13 +255,7 @@ fn exceeded(rules: &rate::Rules, level: Option<rate::Level>, out: &mut Vec<u8>) 
 }
 
 /// Sends an answer that the configuration asks for, with the fields in `way.extra`.
-async fn answer(
-    inquiry: Inquiry<'_>,
-    client: &mut Client,
-    way: &mut Way,
-    reply: Reply<'_>,
-    edited: Edited,
-) -> Next {
+async fn answer(inquiry: Inquiry<'_>, client: &mut Client, way: &mut Way, reply: Reply<'_>, edited: Edited) -> Next {
     let mut inquiry = inquiry;
     if inquiry.record.details.is_empty() {
         inquiry.record.details = "direct_response";

@@ -184,7 +184,9 @@ impl Carrier<'_> {
                     let seconds = seconds.filter(|length| limited.is_none_or(|longest| *length <= longest));
                     seen.again = seconds.map_or(seen.again, Again::After);
                 }
-                Name::GrpcRetryPushbackMs if self.compatibility == Compatibility::Weir => seen.again = push_back(field.value.of(buf)),
+                Name::GrpcRetryPushbackMs if self.compatibility == Compatibility::Weir => {
+                    seen.again = push_back(field.value.of(buf))
+                }
                 _ => {}
             }
         }

@@ -8,7 +8,9 @@
 //! ```
 //! Does not: hold policies; `weir_policy::call` has the order of their questions.
 
-use super::answer::{Refused, answer_direct, answer_filter, answer_redirect, bad_path, no_path, refuse, refuse_now, refuse_old};
+use super::answer::{
+    Refused, answer_direct, answer_filter, answer_redirect, bad_path, no_path, refuse, refuse_now, refuse_old,
+};
 use super::carrier::{Carrier, Guard, Protocol};
 use super::demand::demand;
 use super::exchange::Exchange;
@@ -435,7 +437,11 @@ async fn relay(
         let (date, edits, cookie) = (date.as_bytes(), way.edits, way.cookie);
         let (extra, cors) = (extra.as_slice(), way.passage.cors);
         let compatibility = live.plan.settings.compatibility;
-        let head_only = if exchange.kind == RequestKind::Head && way.version == Version::Http11 { HeadOnly::Yes } else { HeadOnly::No };
+        let head_only = if exchange.kind == RequestKind::Head && way.version == Version::Http11 {
+            HeadOnly::Yes
+        } else {
+            HeadOnly::No
+        };
         let tell =
             Tell { delivery, persistence, compatibility, service_time, date, edits, cookie, extra, cors, head_only };
         headers::incoming(down, response, answer.unread(), &hops, &tell);

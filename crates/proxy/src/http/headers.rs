@@ -152,7 +152,8 @@ fn is_wish(name: &[u8]) -> bool {
         "ip-tags",
         "original-url",
     ];
-    name.get("x-envoy-".len()..).is_some_and(|rest| WISHES.iter().any(|wish| rest.eq_ignore_ascii_case(wish.as_bytes())))
+    name.get("x-envoy-".len()..)
+        .is_some_and(|rest| WISHES.iter().any(|wish| rest.eq_ignore_ascii_case(wish.as_bytes())))
 }
 
 /// `x-forwarded-*`: passed through inside the mesh, owned at the edge.
@@ -231,9 +232,10 @@ impl<'e> Touch<'e> {
 /// Does a field of this name stay, the peer's or one that we write? What is set or removed does not.
 fn edits_leave(edits: &[&Edits], name: &[u8]) -> bool {
     let named = |known: &str| known.as_bytes().eq_ignore_ascii_case(name) && !frames(known);
-    !edits
-        .iter()
-        .any(|edits| edits.remove.iter().any(|known| named(known)) || edits.set.iter().any(|(known, value)| named(known) && !value.text().is_empty()))
+    !edits.iter().any(|edits| {
+        edits.remove.iter().any(|known| named(known))
+            || edits.set.iter().any(|(known, value)| named(known) && !value.text().is_empty())
+    })
 }
 
 /// Is it set? Then ours is not written even where removing it would bring ours back.

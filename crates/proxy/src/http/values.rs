@@ -55,14 +55,24 @@ pub(crate) struct Seen<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Reply<'a> {
     None,
-    Upstream { head: &'a ResponseHead, buf: &'a [u8] },
+    Upstream {
+        head: &'a ResponseHead,
+        buf: &'a [u8],
+    },
     /// Our own.
-    Own { location: Option<&'a [u8]> },
+    Own {
+        location: Option<&'a [u8]>,
+    },
 }
 
 impl<'a> Seen<'a> {
     /// As it was routed.
-    pub(crate) const fn routed(facts: &Facts<'a>, request: &'a RequestHead, buf: &'a [u8], request_id: &'a [u8]) -> Self {
+    pub(crate) const fn routed(
+        facts: &Facts<'a>,
+        request: &'a RequestHead,
+        buf: &'a [u8],
+        request_id: &'a [u8],
+    ) -> Self {
         let Facts { path, query, authority, .. } = *facts;
         Self { request, buf, path, query, authority, original_path: None, request_id, over: [None, None] }
     }
@@ -98,10 +108,7 @@ pub(crate) fn of_request<'e, 'v>(
 }
 
 /// A response's edits.
-pub(crate) fn of_response<'e, 'v>(
-    edits: [&'e Edits; 2],
-    values: impl FnOnce() -> Values<'v>,
-) -> [Cow<'e, Edits>; 2] {
+pub(crate) fn of_response<'e, 'v>(edits: [&'e Edits; 2], values: impl FnOnce() -> Values<'v>) -> [Cow<'e, Edits>; 2] {
     if edits.iter().all(|edits| edits.is_literal()) {
         return edits.map(Cow::Borrowed);
     }

@@ -3,8 +3,8 @@
 use super::message::Message;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
-use weir_policy::limit::{Absent, Action, DefaultUse, Descriptor, Entry, Fill, Scope, Tell};
 use weir_policy::format::Value;
+use weir_policy::limit::{Absent, Action, DefaultUse, Descriptor, Entry, Fill, Scope, Tell};
 use weir_policy::route::Edits;
 use weir_policy::share::Share;
 

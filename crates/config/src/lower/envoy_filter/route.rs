@@ -13,13 +13,7 @@ use weir_policy::plan::Compatibility;
 use weir_policy::retry::{BackOff, Conditions, NonIdempotent, Previous, Rules};
 use weir_policy::route::{Action, Destination, Route, Table};
 
-pub(super) fn apply(
-    table: &mut Table,
-    side: Side,
-    chosen: &[Chosen<'_>],
-    ports: &Ports,
-    compatibility: Compatibility,
-) {
+pub(super) fn apply(table: &mut Table, side: Side, chosen: &[Chosen<'_>], ports: &Ports, compatibility: Compatibility) {
     let here: Vec<&Chosen<'_>> = chosen.iter().filter(|of| side.takes(of.patch.context)).collect();
     for host in table.hosts_mut() {
         let is_here = |of: &&&Chosen<'_>| {
