@@ -7,7 +7,7 @@ use weir_policy::cors::{Credentials, Rules, Unmatched};
 /// The rules of a `corsPolicy`, with istiod's joining.
 pub fn lower(written: &Cors) -> Rules {
     Rules {
-        origins: written.origins.iter().filter_map(|origin| pattern(origin)).collect(),
+        origins: written.origins.iter().filter_map(pattern).collect(),
         methods: written.methods.join(",").into(),
         headers: written.headers.join(",").into(),
         expose: written.expose.join(",").into(),
