@@ -129,8 +129,7 @@ fn request_fields_gone(ask: &Ask<'_>) -> Names {
         Name::XEnvoyOriginalHost,
     ]));
     let gone = if matches!(ask.door, Door::Outbound) { OURS } else { EDGE };
-    let gone =
-        if ask.original_host.is_some() { gone.with(Names::of(&[Name::XEnvoyOriginalHost])) } else { gone };
+    let gone = if ask.original_host.is_some() { gone.with(Names::of(&[Name::XEnvoyOriginalHost])) } else { gone };
     if ask.original_path.is_some() { gone.with(Names::of(&[Name::XEnvoyOriginalPath])) } else { gone }
 }
 
