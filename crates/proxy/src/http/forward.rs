@@ -221,9 +221,9 @@ async fn send(
     let [first, second] = headers::in_order(&route.headers, &destination.headers, several);
     let edits = values::of_request([&first.request, &second.request], several, || Values {
         worker,
-        record: &record,
+        record,
         line: &client.line,
-        seen: Seen::routed(&facts, request, buf, request_id),
+        seen: Seen::routed(facts, request, buf, request_id),
         reply: Answered::None,
         speaks: None,
         received: (request.framing == Framing::None).then_some(admitted),
@@ -309,7 +309,7 @@ async fn send(
             record.received = exchange.upload.bytes;
             let edits = values::of_response([&first.response, &second.response], || Values {
                 worker,
-                record: &record,
+                record,
                 line: &exchange.client.line,
                 seen: Seen::sent(&ask),
                 reply: Answered::Upstream { head: &exchange.way.response, buf: exchange.way.answer.unread() },

@@ -59,8 +59,8 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     let wishes = ask.request.names.has(Name::XEnvoyOther);
     let simple = ask.hops.are_fixed() && touch.is_nothing() && ask.protocol == Protocol::Plain && !with_te;
     write::fields(up, ask.buf, &ask.request.fields, |field| {
-        !gone.has(field.id)
-            && !(wishes && field.id == Name::XEnvoyOther && is_wish(field.name.of(ask.buf)))
+        let wish = wishes && field.id == Name::XEnvoyOther && is_wish(field.name.of(ask.buf));
+        !(gone.has(field.id) || wish)
             && (simple
                 || !(ask.hops.is_hop(field, ask.buf)
                     || (field.id == Name::GrpcTimeout && ask.protocol == Protocol::Grpc && expected.is_some()))
