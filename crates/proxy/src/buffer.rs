@@ -158,6 +158,51 @@ pub(crate) struct Way {
     pub(crate) kept: Vec<u8>,
 }
 
+/// What a [`Way`]'s buffers keep their bytes in.
+#[derive(Default, Debug)]
+struct Storage {
+    up: Vec<u8>,
+    answer: Buf,
+    down: Vec<u8>,
+}
+
+/// Storage of requests that wait for their answers and hold no byte meanwhile. The next request that has bytes gets
+/// the one that was used last: a few of them, warm in the processor's cache, serve all that wait.
+#[derive(Default, Debug)]
+pub(crate) struct Spares {
+    free: RefCell<Vec<Storage>>,
+}
+
+impl Spares {
+    /// Frees all that is not lent.
+    pub(crate) fn clear(&self) {
+        drop(self.free.take());
+    }
+}
+
+impl Way {
+    /// There will be bytes: takes storage, when it has given its own away.
+    pub(crate) fn warm(&mut self, spares: &Spares) {
+        if self.answer.capacity() > 0 || self.up.capacity() > 0 {
+            return;
+        }
+        if let Some(Storage { up, answer, down }) = spares.free.borrow_mut().pop() {
+            (self.up, self.answer, self.down) = (up, answer, down);
+        }
+    }
+
+    /// Nothing is to be held for now: gives its storage away, unless there is enough of it.
+    pub(crate) fn cool(&mut self, spares: &Spares) {
+        let mut free = spares.free.borrow_mut();
+        let largest = self.up.capacity().max(self.down.capacity()).max(self.answer.capacity());
+        let empty = self.up.is_empty() && self.down.is_empty() && self.answer.is_empty();
+        if empty && largest > 0 && largest <= KEPT_CAPACITY && free.len() < KEPT_SCRATCHES {
+            let (up, down) = (std::mem::take(&mut self.up), std::mem::take(&mut self.down));
+            free.push(Storage { up, answer: std::mem::take(&mut self.answer), down });
+        }
+    }
+}
+
 /// A worker's free scratches.
 #[derive(Default, Debug)]
 pub(crate) struct Store {

@@ -8,7 +8,7 @@
 //! Does not: decide; `Handle` commands it.
 
 use crate::accept::{self, Opened};
-use crate::buffer::Store;
+use crate::buffer::{Spares, Store};
 use crate::clock::Watch;
 use crate::decisions::Decisions;
 use crate::http::desk::Desks;
@@ -92,6 +92,7 @@ pub(crate) struct Worker {
     pub(crate) clock: Rc<Watch>,
     pub(crate) pools: Pools,
     pub(crate) buffers: Store,
+    pub(crate) spares: Spares,
     pub(crate) desks: Desks,
     pub(crate) shard: RefCell<Shard>,
     pub(crate) log: Log,
@@ -148,6 +149,7 @@ pub(crate) async fn run(start: Start) {
         mesh: start.mesh,
         pools: Pools::default(),
         buffers: Store::default(),
+        spares: Spares::default(),
         desks: Desks::default(),
         shard: RefCell::new(start.shard),
         log: start.log,
@@ -398,6 +400,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.close_idle(now);
         if worker.mesh.pressure.stops_accepting() {
             worker.buffers.clear();
+            worker.spares.clear();
             worker.desks.clear();
             // Allocators give memory back while they are used, and this thread may be idle now: a large block, never
             // touched, makes them look at what they hold.

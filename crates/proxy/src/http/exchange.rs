@@ -71,7 +71,17 @@ impl Exchange<'_> {
         self.way.answer.clear();
         self.way.down.clear();
         self.way.response.restart();
-        poll_fn(|cx| self.poll_head(lane, limits, cx)).await
+        poll_fn(|cx| {
+            self.way.warm(&self.worker.spares);
+            let head = self.poll_head(lane, limits, cx);
+            if head.is_pending() && self.is_sent() {
+                self.way.up.clear();
+                self.sent = 0;
+                self.way.cool(&self.worker.spares);
+            }
+            head
+        })
+        .await
     }
 
     fn poll_head(&mut self, lane: &mut Lane, limits: &Limits, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
@@ -368,6 +378,7 @@ impl Exchange<'_> {
 
     /// Writes the request anew into `way.up`, for a try.
     pub(crate) fn write_request(&mut self, ask: &Ask<'_>, number: u32, expected: Option<u64>) {
+        self.way.warm(&self.worker.spares);
         let up = &mut self.way.up;
         up.clear();
         super::headers::outgoing(up, ask, number, expected);
