@@ -147,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn a_key_given_twice_is_told_wherever_it_stands(before in 0usize..8, between in 0usize..8) {
+    fn a_key_given_twice_is_told_wherever_it_stands(before in 0usize..48, between in 0usize..48) {
         let others = |from: usize, count: usize| (from..from + count).map(|key| format!("k{key}: v\n")).collect::<String>();
         let text = format!("{}twice: a\n{}twice: b\n", others(0, before), others(100, between));
         let problems = parse(&text).1;
