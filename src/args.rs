@@ -1,5 +1,6 @@
 //! Every flag once: help, man page and completions fall out of it.
 
+pub(crate) mod ca;
 mod inspect;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -37,6 +38,8 @@ pub(crate) enum Command {
     ProxyConfig(ProxyConfig),
     /// Ask a gRPC server for its health (grpc.health.v1); exit 0 when it serves, 1 when it does not, 2 if it did not say
     Health(Health),
+    /// Workload certificates: make an authority, issue what it signs
+    Ca(ca::Ca),
     /// See what timeouts, retries, ejection and limits do: sample services, a mesh in front, injected failures; needs no files
     Demo(Demo),
 }
@@ -68,6 +71,9 @@ pub(crate) struct Run {
     /// Ask this name server instead of those of /etc/resolv.conf (may be given several times)
     #[arg(long = "name-server", value_name = "ADDR")]
     pub(crate) name_servers: Vec<SocketAddr>,
+    /// A folder with a folder for each secret, as Kubernetes mounts them: NAME/tls.crt, NAME/tls.key, NAME/ca.crt
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secrets: Option<PathBuf>,
     /// Event loops [default: the cores of this process, by its cgroup too]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,

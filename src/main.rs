@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Tap(tap) => cmd::tap::tap(&tap),
         Command::Health(health) => cmd::health::health(&health),
         Command::ProxyConfig(what) => cmd::proxy_config::proxy_config(&what),
+        Command::Ca(ca) => cmd::ca::ca(&ca),
         Command::Demo(demo) => cmd::demo::demo(&demo),
     };
     match outcome {

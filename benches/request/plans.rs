@@ -44,6 +44,7 @@ pub(crate) fn start((plan, log): (Plan, AccessLog)) -> (SocketAddr, Option<Handl
         namespace: "default".to_owned(),
         seed: 1,
         name_servers: Vec::new(),
+        secrets: None,
         sample: 10_000,
         ceilings: Ceilings::default(),
     };

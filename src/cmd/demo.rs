@@ -84,6 +84,7 @@ impl Stage {
             namespace: "default".to_owned(),
             seed,
             name_servers: Vec::new(),
+            secrets: None,
             sample: 10_000,
             ceilings: weir_proxy::Ceilings::default(),
         };

@@ -16,17 +16,19 @@ use crate::{machine, supervisor};
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use weir_config::{Bundle, Compiler, Problem, Severity, Text, compile};
+use weir_config::{Bundle, Code, Compiler, Problem, Severity, Text, compile};
 use weir_control::follow::Follower;
 use weir_control::state::State;
 use weir_control::store::{Store, Version, errors, hash};
 use weir_control::{DataPlane, EndpointState, Tap, admin, source};
 use weir_policy::decision::{Decision, Filter};
 use weir_policy::plan::Plan;
-use weir_proxy::{Handed, Handle, Options};
+use weir_proxy::{Handed, Handle, Options, Trouble};
 
 /// The data plane, as control sees it.
 pub(crate) struct Plane(pub(crate) Handle);
@@ -34,6 +36,15 @@ pub(crate) struct Plane(pub(crate) Handle);
 impl DataPlane for Plane {
     fn commit(&self, plan: Plan) -> Result<(), String> {
         self.0.commit(plan).map_err(|why| why.to_string())
+    }
+
+    fn renew(&self) -> Vec<Problem> {
+        let problem = |Trouble { place, words, hint }| Problem::new(Code::Keys, place, words).hint(hint);
+        self.0.renew().into_iter().map(problem).collect()
+    }
+
+    fn key_folders(&self) -> BTreeSet<PathBuf> {
+        self.0.key_folders()
     }
 
     fn metrics(&self) -> String {
@@ -98,6 +109,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         namespace: args.documents.namespace.clone(),
         seed: seed(),
         name_servers: args.name_servers.clone(),
+        secrets: args.secrets.clone(),
         sample: args.record_sample.parts(),
         ceilings: machine::ceilings(args.memory_limit),
     };
@@ -115,6 +127,8 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
         Some(why) => follower.store.refuse(begun.problems, why),
         None => follower.keep(&begun.texts),
     }
+    // What was wrong with keys at the start is said here.
+    follower.renew();
     let (events, received) = channel();
     forward(signals, events.clone()).context("cannot start the thread of signals")?;
     let admin = start_admin(&args, &plane, &follower, &mut handed, events.clone())?;

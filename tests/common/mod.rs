@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::expect_used, clippy::disallowed_methods, reason = "for tests")]
 
+pub(crate) mod keys;
 pub(crate) mod recorder;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -108,6 +108,8 @@ codes! {
     UnknownGateway = "WEIR0213" Warning;
     /// A Gateway server of a protocol that is not served yet: its port stays closed.
     PortClosed = "WEIR0214" Warning;
+    /// A certificate, key or CA that cannot be used: missing, half written, not a pair, expired.
+    Keys = "WEIR0216" Warning;
     /// Settings that can have no effect.
     NoEffect = "WEIR0215" Warning;
 

@@ -21,8 +21,8 @@ spec:
 ";
 const CURE: &str = "# without the cause:\n";
 
-/// Not made by documents: tests/check.rs has it.
-const ELSEWHERE: [Code; 1] = [Code::Unreadable];
+/// Not made by documents: tests/check.rs and tests/tls.rs have them.
+const ELSEWHERE: [Code; 2] = [Code::Unreadable, Code::Keys];
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -177,7 +177,7 @@ fn several_rules_are_merged_field_by_field_or_as_istio_does() {
 
 #[test]
 fn what_is_guarded_and_not_enforced_is_refused_not_passed_in_plaintext() {
-    let text = rule("{ tls: { mode: SIMPLE } }");
+    let text = rule("{ tls: { mode: ISTIO_MUTUAL } }");
     assert!(matches!(destination(&plan(&text)).target, Target::NotEnforced(_)));
     assert_eq!(codes(&text), [Code::SecurityNotEnforced]);
 }
@@ -186,13 +186,14 @@ fn what_is_guarded_and_not_enforced_is_refused_not_passed_in_plaintext() {
 fn gateways_open_http_ports_and_keep_others_closed() {
     let text = document(
         "Gateway",
-        "{ servers: [{ port: { number: 8080, name: a, protocol: HTTP }, hosts: [\"*\"] }, { port: { number: 8443, name: b, protocol: HTTPS }, hosts: [\"*\"], tls: { mode: SIMPLE, credentialName: c } }] }",
+        "{ servers: [{ port: { number: 8080, name: a, protocol: HTTP }, hosts: [\"*\"] }, { port: { number: 8443, name: b, protocol: HTTPS }, hosts: [\"*\"], tls: { mode: PASSTHROUGH } }, { port: { number: 8444, name: c, protocol: HTTPS }, hosts: [a.test], tls: { mode: SIMPLE, credentialName: c } }] }",
     ) + &document(
         "VirtualService",
         "{ hosts: [\"*\"], gateways: [it], http: [{ route: [{ destination: { host: app.test } }] }] }",
     );
     let plan = plan(&text);
-    assert_eq!(plan.gateways.iter().map(|gateway| gateway.port).collect::<Vec<_>>(), [8080]);
+    assert_eq!(plan.gateways.iter().map(|gateway| gateway.port).collect::<Vec<_>>(), [8080, 8444]);
+    assert!(plan.gateways[0].tls.is_empty() && plan.gateways[1].tls.len() == 1);
     assert_eq!(plan.gateways[0].table.hosts().len(), 1);
     assert_eq!(codes(&text), [Code::PortClosed]);
 }

@@ -190,7 +190,7 @@ fn json_response(code: StatusCode, status: &Status) -> Response {
         "refused": status.refused,
         "rejected": status.rejected,
         "notKept": status.not_kept,
-        "problems": status.problems.iter().map(problem).collect::<Vec<_>>(),
+        "problems": status.problems.iter().chain(&status.keys).map(problem).collect::<Vec<_>>(),
     });
     (code, [(header::CONTENT_TYPE, "application/json")], Body::from(format!("{body}\n"))).into_response()
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::DataPlane;
-use crate::source::{self, Reader};
+use crate::source::{Reader, Watch};
 use crate::state::State;
 use crate::store::{Store, Version, errors, hash};
 use std::path::PathBuf;
@@ -75,7 +75,16 @@ impl Follower {
         let bundle = Bundle { texts, options: self.options.clone() };
         let outcome = self.take(&bundle, compiler, unreadable);
         reader.keep(bundle.texts);
+        self.renew();
         outcome
+    }
+
+    /// Has the keys in force read again; what is wrong is said once.
+    pub fn renew(&self) {
+        for problem in self.store.keys(self.plane.renew()) {
+            let hint = problem.hint.unwrap_or_default();
+            eprintln!("weir: warning[{}]: {}: {} ({hint})", problem.code.text(), problem.place, problem.words);
+        }
     }
 
     fn take(&self, bundle: &Bundle, compiler: &mut Compiler, unreadable: Vec<Problem>) -> Result<Version, String> {
@@ -114,18 +123,26 @@ impl Follower {
         say: impl Fn(&Result<Version, String>) + Send + 'static,
     ) -> std::io::Result<Sender<()>> {
         let (sender, receiver) = channel();
-        let watcher = source::watch(&self.paths, sender.clone());
+        let watcher = Watch::start(&self.paths, sender.clone());
         let follower = Arc::clone(self);
         std::thread::Builder::new().name("follow".into()).spawn(move || {
-            // Held as long as the thread: dropping it would end the watch.
-            let _watcher = watcher;
-            follower.run(&receiver, say);
+            follower.run(&receiver, watcher, say);
         })?;
         Ok(sender)
     }
 
-    fn run(&self, changes: &Receiver<()>, say: impl Fn(&Result<Version, String>)) {
-        while changes.recv().is_ok() {
+    fn run(&self, changes: &Receiver<()>, mut watch: Option<Watch>, say: impl Fn(&Result<Version, String>)) {
+        // The watch is held as long as the thread: dropping it would end it.
+        loop {
+            if let Some(watch) = &mut watch {
+                // What changed before it was watched is read now.
+                if watch.also(&self.plane.key_folders()) > 0 {
+                    self.renew();
+                }
+            }
+            if changes.recv().is_err() {
+                return;
+            }
             for _ in 0..BURST {
                 match changes.recv_timeout(QUIET) {
                     Ok(()) => {}

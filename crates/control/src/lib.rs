@@ -15,11 +15,14 @@ pub mod source;
 pub mod state;
 pub mod store;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
+use weir_config::Problem;
 use weir_policy::decision::{Decision, Filter};
 use weir_policy::plan::Plan;
 
@@ -30,6 +33,12 @@ pub trait DataPlane: Send + Sync {
     /// # Errors
     /// Words for a person: what failed and what to do.
     fn commit(&self, plan: Plan) -> Result<(), String>;
+
+    /// Reads keys and certificates again, and puts those in force that are good. What is wrong with the others.
+    fn renew(&self) -> Vec<Problem>;
+
+    /// Folders with keys.
+    fn key_folders(&self) -> BTreeSet<PathBuf>;
 
     /// All series, as Prometheus text.
     fn metrics(&self) -> String;

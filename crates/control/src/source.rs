@@ -7,7 +7,7 @@
 //! Does not: parse.
 
 use notify::{RecursiveMode, Watcher};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -218,9 +218,35 @@ fn unreadable(path: &Path, why: &io::Error) -> Problem {
     Problem::new(Code::Unreadable, place, format!("cannot read {}: {why}", path.display()))
 }
 
-/// Says on `changed` when something under the paths changes, as long as the watcher lives. `None`: it cannot be
-/// watched (too many watches, say); SIGHUP and the admin API still reload.
-pub fn watch(paths: &[PathBuf], changed: Sender<()>) -> Option<notify::RecommendedWatcher> {
+/// Says when something changes, as long as it lives.
+pub struct Watch {
+    watcher: notify::RecommendedWatcher,
+    /// Folders of keys that are watched too.
+    also: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Says on `changed` when something under the paths changes. `None`: it cannot be watched (too many watches, say);
+    /// SIGHUP and the admin API still reload.
+    pub fn start(paths: &[PathBuf], changed: Sender<()>) -> Option<Self> {
+        watch(paths, changed).map(|watcher| Self { watcher, also: BTreeSet::new() })
+    }
+
+    /// These folders, too; says how many are new. One that cannot be watched is tried again the next time.
+    pub fn also(&mut self, folders: &BTreeSet<PathBuf>) -> usize {
+        self.also.retain(|folder| folder.exists());
+        let before = self.also.len();
+        for folder in folders {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder.as_path() };
+            if !self.also.contains(folder) && self.watcher.watch(folder, RecursiveMode::NonRecursive).is_ok() {
+                self.also.insert(folder.to_owned());
+            }
+        }
+        self.also.len() - before
+    }
+}
+
+fn watch(paths: &[PathBuf], changed: Sender<()>) -> Option<notify::RecommendedWatcher> {
     let tell = move |event: notify::Result<notify::Event>| {
         let read_only = event.as_ref().is_ok_and(|event| event.kind.is_access());
         if !read_only {

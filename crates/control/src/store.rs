@@ -28,6 +28,8 @@ pub struct Status {
     pub refused: Option<String>,
     /// Why the version in force is not in `--state`; `None` when it is, or none is wanted.
     pub not_kept: Option<String>,
+    /// Keys that cannot be used now.
+    pub keys: Vec<Problem>,
 }
 
 /// The status, shared between who changes it and who shows it.
@@ -69,6 +71,14 @@ impl Store {
     /// The version in force was kept on disk, or why it was not.
     pub fn kept(&self, outcome: Result<(), String>) {
         self.lock().not_kept = outcome.err();
+    }
+
+    /// What is wrong with keys now. What is new in it?
+    pub fn keys(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        let mut status = self.lock();
+        let new = problems.iter().filter(|problem| !status.keys.contains(problem)).cloned().collect();
+        status.keys = problems;
+        new
     }
 
     /// A bundle was refused: the last good one stays.

@@ -31,6 +31,12 @@ pub struct Line<'a> {
     pub grpc_status: Option<u16>,
     /// The word of a refusal; empty for none.
     pub reason: &'a str,
+    /// The name that the client's TLS handshake asked for; empty for none, as the next two.
+    pub requested_server_name: &'a str,
+    /// The URI of the client's certificate.
+    pub downstream_peer_uri_san: &'a str,
+    /// Why there was no TLS with the upstream.
+    pub upstream_transport_failure_reason: &'a str,
 }
 
 impl Line<'_> {
@@ -72,6 +78,15 @@ impl Line<'_> {
         if !self.reason.is_empty() {
             text(out, b",\"reason\":\"", self.reason.as_bytes());
             out.push(b'"');
+        }
+        for (name, value) in [
+            ("requested_server_name", self.requested_server_name),
+            ("downstream_peer_uri_san", self.downstream_peer_uri_san),
+            ("upstream_transport_failure_reason", self.upstream_transport_failure_reason),
+        ] {
+            if !value.is_empty() {
+                text(out, name, value.as_bytes());
+            }
         }
         out.extend_from_slice(b"}\n");
     }
@@ -240,6 +255,9 @@ mod tests {
             attempts: 1,
             grpc_status: None,
             reason: "",
+            requested_server_name: "",
+            downstream_peer_uri_san: "",
+            upstream_transport_failure_reason: "",
         }
     }
 

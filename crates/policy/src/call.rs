@@ -422,6 +422,7 @@ impl Call {
                 return Step::Answer;
             }
             outcome::Result::ConnectFailed(ConnectFailure::Refused) => Refusal::ConnectFailed,
+            outcome::Result::ConnectFailed(ConnectFailure::Tls(_)) => Refusal::TlsFailed,
             outcome::Result::ConnectFailed(ConnectFailure::TimedOut) => Refusal::ConnectTimeout,
             outcome::Result::Closed => Refusal::Closed,
             outcome::Result::Reset => Refusal::Reset,

@@ -2,6 +2,8 @@
 //!
 //! Does not: hold connections (`proxy/upstream/pool`) or count them ([`crate::inflight`]).
 
+use crate::tls;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `trafficPolicy.connectionPool` as far as it concerns one connection.
@@ -24,6 +26,8 @@ pub struct Rules {
     pub streams: u32,
     /// `http.http2KeepAlive`.
     pub ping: Option<Ping>,
+    /// `trafficPolicy.tls`; `None` = in the clear.
+    pub tls: Option<Arc<tls::Client>>,
 }
 
 /// Which version of HTTP an endpoint is spoken to in.
@@ -68,6 +72,7 @@ impl Default for Rules {
             speaks: Speaks::Http1,
             streams: MOST_STREAMS,
             ping: None,
+            tls: None,
         }
     }
 }

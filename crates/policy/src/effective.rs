@@ -18,7 +18,7 @@ use crate::plan::{AccessLog, Compatibility, Limits, Settings, UnknownHosts, Upst
 use crate::retry::{BackOff, Conditions, NonIdempotent, Previous};
 use crate::route::{Action, Destination, Edits, Forward, HeaderEdits, Redirect, Rewrite, Route};
 use crate::trust::Trust;
-use crate::{budget, connection, inflight, outlier, retry, timeout};
+use crate::{budget, connection, inflight, outlier, retry, timeout, tls};
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -223,7 +223,9 @@ fn pool(values: &mut Values<'_>, inflight: &inflight::Rules, connection: &connec
         speaks,
         streams,
         ping,
+        tls,
     } = connection;
+    transport(values, tls.as_deref());
     values.add("connectionPool.tcp.maxConnections", ceiling(*connections));
     values.add("connectionPool.tcp.connectTimeout", show(*connect_timeout));
     values.add("connectionPool.tcp.maxConnectionDuration", length(*max_duration));
@@ -250,6 +252,27 @@ fn pool(values: &mut Values<'_>, inflight: &inflight::Rules, connection: &connec
         format!("interval {}, timeout {}", show(interval), show(timeout))
     });
     values.add("connectionPool.http.http2KeepAlive", ping.as_deref().unwrap_or("none"));
+}
+
+/// Nothing is said of a destination in the clear.
+fn transport(values: &mut Values<'_>, tls: Option<&tls::Client>) {
+    let Some(tls::Client { identity, proof, name }) = tls else { return };
+    let tls::Proof { authorities, revoked, names } = proof;
+    values.add("tls.mode", if identity.is_some() { "MUTUAL" } else { "SIMPLE" });
+    values.add("tls.sni", name.as_deref().unwrap_or("none"));
+    let trusted = match authorities {
+        tls::Authorities::System => "the system's".to_owned(),
+        tls::Authorities::File(path) => path.to_string(),
+        tls::Authorities::Secret(name) => format!("secret {name}"),
+        tls::Authorities::Unverified => "anybody (insecureSkipVerify)".to_owned(),
+    };
+    values.add("tls.caCertificates", trusted);
+    if let Some(revoked) = revoked {
+        values.add("tls.caCrl", revoked);
+    }
+    if !names.is_empty() {
+        values.add("tls.subjectAltNames", names.join(", "));
+    }
 }
 
 fn budget_of(values: &mut Values<'_>, rules: &budget::Rules) {

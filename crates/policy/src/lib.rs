@@ -47,6 +47,7 @@ pub mod share;
 pub mod spread;
 pub mod time;
 pub mod timeout;
+pub mod tls;
 pub mod trail;
 pub mod trust;
 pub mod turnout;

@@ -3,6 +3,7 @@
 //! Does not: decide what follows ([`crate::retry`], [`crate::call`]).
 
 use crate::time::Time;
+use crate::tls;
 use std::time::Duration;
 
 /// One try's end, or for a response its beginning: the head has arrived.
@@ -81,6 +82,8 @@ pub enum ConnectFailure {
     /// Refused or unreachable.
     Refused,
     TimedOut,
+    /// Connected, and the handshake failed.
+    Tls(tls::Failure),
 }
 
 /// How far a request had got upstream.

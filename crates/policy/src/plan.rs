@@ -13,7 +13,7 @@ use crate::origin::Origins;
 use crate::place::Place;
 use crate::route::Table;
 use crate::trust::Trust;
-use crate::{balance, budget, connection, inflight, limit, outlier, rate};
+use crate::{balance, budget, connection, inflight, limit, outlier, rate, tls};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub struct Gateway {
     pub bind: IpAddr,
     pub port: u16,
     pub table: Table,
+    /// What is terminated here, by the name of the handshake; empty = in the clear.
+    pub tls: Vec<tls::Entry>,
     pub place: Place,
 }
 

@@ -20,6 +20,8 @@ pub enum Refusal {
     NoHealthy,
     /// The connection was refused.
     ConnectFailed,
+    /// The TLS handshake with the upstream failed.
+    TlsFailed,
     /// The connection was not made in time.
     ConnectTimeout,
     /// The upstream ended the connection before a response.
@@ -52,17 +54,20 @@ pub enum Refusal {
     Fault,
     /// A limit on requests in time.
     RateLimited,
+    /// The TLS connection was opened for another name than the request's.
+    Misdirected,
 }
 
 impl Refusal {
     /// Every reason: for tables and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::UnknownHost,
         Self::NoRoute,
         Self::NoCluster,
         Self::NotEnforced,
         Self::NoHealthy,
         Self::ConnectFailed,
+        Self::TlsFailed,
         Self::ConnectTimeout,
         Self::Closed,
         Self::Reset,
@@ -79,6 +84,7 @@ impl Refusal {
         Self::ClientGone,
         Self::Fault,
         Self::RateLimited,
+        Self::Misdirected,
     ];
 
     /// The one word, everywhere.
@@ -90,6 +96,7 @@ impl Refusal {
             Self::NotEnforced => "not_enforced",
             Self::NoHealthy => "no_healthy_endpoint",
             Self::ConnectFailed => "connect_failed",
+            Self::TlsFailed => "tls_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::Closed => "upstream_closed",
             Self::Reset => "upstream_reset",
@@ -106,6 +113,7 @@ impl Refusal {
             Self::ClientGone => "client_gone",
             Self::Fault => "fault",
             Self::RateLimited => "rate_limited",
+            Self::Misdirected => "misdirected",
         }
     }
 
@@ -119,6 +127,7 @@ impl Refusal {
             Self::Upload => 400,
             Self::ClientGone => 0,
             Self::RateLimited => 429,
+            Self::Misdirected => 421,
             _ => 503,
         }
     }
@@ -126,11 +135,11 @@ impl Refusal {
     /// Envoy's letters. An unknown host has none: istiod answers it with a route of its own.
     pub const fn flags(self) -> Flags {
         match self {
-            Self::UnknownHost | Self::NotEnforced => Flags::NONE,
+            Self::UnknownHost | Self::NotEnforced | Self::Misdirected => Flags::NONE,
             Self::NoRoute => Flags::NO_ROUTE,
             Self::NoCluster => Flags::NO_CLUSTER,
             Self::NoHealthy => Flags::NO_HEALTHY,
-            Self::ConnectFailed | Self::ConnectTimeout => Flags::CONNECT_FAILURE,
+            Self::ConnectFailed | Self::TlsFailed | Self::ConnectTimeout => Flags::CONNECT_FAILURE,
             Self::Closed => Flags::CONNECTION_TERMINATED,
             Self::Reset | Self::RefusedStream => Flags::REMOTE_RESET,
             Self::Protocol => Flags::UPSTREAM_PROTOCOL,

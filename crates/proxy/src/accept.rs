@@ -12,13 +12,16 @@
 
 use crate::http::serve;
 use crate::mesh::{Arrival, Door};
-use crate::worker::{Command, Place, Worker};
+use crate::stream::Stream;
+use crate::tls::greet::{Guest, greet};
+use crate::worker::{Activity, Command, Place, Worker};
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 
 /// After an accept error, and while memory or descriptors are short.
@@ -119,11 +122,32 @@ fn arrive(worker: &Rc<Worker>, arrival: Arrival) {
 pub(crate) fn welcome(worker: &Rc<Worker>, arrival: Arrival) {
     worker.mesh.crowd[worker.index].fetch_add(1, Ordering::Relaxed);
     let place = Place::new(worker);
-    let Ok(stream) = tokio::net::TcpStream::from_std(arrival.stream) else { return };
+    let Arrival { stream, peer, door } = arrival;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let key = place.key;
-    let task = tokio::task::spawn_local(serve::serve(Rc::clone(worker), place, stream, arrival.peer, arrival.door));
+    let task = if worker.live().is_encrypted(door) {
+        tokio::task::spawn_local(shake(Rc::clone(worker), place, stream, peer, door))
+    } else {
+        tokio::task::spawn_local(serve::serve(Rc::clone(worker), place, Stream::Plain(stream), None, peer, door))
+    };
     worker.entered(key, task.abort_handle());
+}
+
+/// Speaks TLS with a client, then serves it. It has the time of a request head for its handshake.
+async fn shake(worker: Rc<Worker>, place: Place, socket: TcpStream, peer: SocketAddr, door: Door) {
+    worker.mark(place.key, Activity::Fresh { since: worker.now() });
+    let live = worker.live();
+    // The plan that it came in under: its port ended TLS.
+    let Some(entrance) = live.entrance(door) else { return };
+    match Box::pin(greet(socket, entrance)).await {
+        Ok(Guest { session, secured }) => {
+            drop(live);
+            let stream = Stream::Tls(Box::new(session));
+            serve::serve(worker, place, stream, Some(secured), peer, door).await;
+        }
+        Err(why) => worker.mesh.registry.malformed(why),
+    }
 }

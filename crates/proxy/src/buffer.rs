@@ -2,11 +2,11 @@
 //!
 //! Does not: grow beyond what its user allows.
 
+use crate::stream::Stream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{cell::RefCell, io};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 use weir_wire::{RequestHead, ResponseHead};
 
 /// What a read asks for at first: most heads fit.
@@ -95,7 +95,7 @@ impl Buf {
     /// Reads once from `stream`, holding at most `limit` unread bytes.
     pub(crate) fn poll_fill(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         limit: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Read>> {

@@ -2,6 +2,7 @@
 //!
 //! Does not: describe failed requests (`weir_policy::refusal` does).
 
+use crate::tls::Trouble;
 use std::net::SocketAddr;
 use std::{fmt, io};
 
@@ -14,6 +15,8 @@ pub enum StartError {
     Bind(SocketAddr, String, io::Error),
     /// The operating system refused a thread or a runtime.
     System(io::Error),
+    /// Keys that a plan needs cannot be used.
+    Keys(Vec<Trouble>),
     /// The data plane is ending or has ended.
     Ended,
 }
@@ -29,6 +32,11 @@ impl fmt::Display for StartError {
             ),
             Self::Bind(address, purpose, why) => write!(f, "cannot listen on {address} ({purpose}): {why}"),
             Self::System(why) => write!(f, "the operating system refused a thread, a timer or a poller: {why}"),
+            Self::Keys(troubles) => {
+                let first = troubles.first().map(ToString::to_string).unwrap_or_default();
+                let more = troubles.len().saturating_sub(1);
+                if more > 0 { write!(f, "{first}; and {more} more") } else { f.write_str(&first) }
+            }
             Self::Ended => f.write_str("the data plane is ending"),
         }
     }

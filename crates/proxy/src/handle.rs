@@ -14,10 +14,13 @@ use crate::log::{self, Log};
 use crate::mesh::{Door, Live, Mesh};
 use crate::numbers::numbers;
 use crate::pressure::{self, Ceilings};
+use crate::tls::Trouble;
+use crate::tls::keyring::Prepared;
 use crate::worker::{self, Command, Start};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -50,6 +53,8 @@ pub struct Options {
     pub seed: u64,
     /// Name servers to ask instead of those of `/etc/resolv.conf`.
     pub name_servers: Vec<SocketAddr>,
+    /// The folder with a folder for each secret.
+    pub secrets: Option<PathBuf>,
     /// What the process may use before it refuses work.
     pub ceilings: Ceilings,
 }
@@ -87,8 +92,10 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
     registry.show_code_class(compatibility == Compatibility::Weir);
     let mesh = Arc::new(Mesh::new(Clock::new(), registry, workers, &options));
     let outbound = options.outbound.map(|address| listen::bind(address, "outbound", workers, handed)).transpose()?;
+    let ring = mesh.keyring.prepare(&plan).ring;
     let mut gateways = HashMap::new();
-    for gateway in &plan.gateways {
+    // A port whose keys are not good stays closed; `renew` opens it when they are.
+    for gateway in plan.gateways.iter().filter(|gateway| ring.opens(gateway)) {
         gateways.insert(gateway.port, bind_gateway(gateway, workers, handed)?);
     }
     let mut opened: Vec<(Door, Shares)> = Vec::new();
@@ -99,7 +106,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
         opened.push((Door::Outbound, bound.shares(workers)?));
     }
     mesh.own.listen(addresses(&outbound, &gateways));
-    let live = Arc::new(mesh.prepare(plan)?);
+    let live = Arc::new(mesh.prepare(plan, ring)?);
     mesh.adopt(&live);
     let mut handle = Handle {
         mesh: Arc::clone(&mesh),
@@ -199,8 +206,14 @@ impl Handle {
             return Err(StartError::Ended);
         }
         let workers = self.commands.len();
+        let Prepared { ring, troubles } = self.mesh.keyring.prepare(&plan);
+        if !troubles.is_empty() {
+            // What is in force keeps its slots, and the broken ones go.
+            self.mesh.keyring.retain(&state.live.ring);
+            return Err(StartError::Keys(troubles));
+        }
         let (mut opened, mut fresh) = (Vec::new(), HashMap::new());
-        for gateway in &plan.gateways {
+        for gateway in plan.gateways.iter().filter(|gateway| ring.opens(gateway)) {
             let open = state.gateways.get(&gateway.port);
             // The same port on another address: the old listener is closed below.
             if open.is_none_or(|bound| bound.address.ip() != gateway.bind) {
@@ -213,7 +226,7 @@ impl Handle {
         let gone = |port: &&u16| fresh.contains_key(*port) || !wanted(port);
         let closed: Vec<u16> = state.gateways.keys().filter(gone).copied().collect();
         let doors: Vec<Door> = closed.iter().map(|port| Door::Gateway { port: *port }).collect();
-        let live = Arc::new(self.mesh.prepare(plan)?);
+        let live = Arc::new(self.mesh.prepare(plan, ring)?);
         self.mesh.adopt(&live);
         self.tell_all(&live, opened, &doors)?;
         state.gateways.retain(|port, _| !closed.contains(port));
@@ -224,6 +237,42 @@ impl Handle {
         // Those that no request runs under any more are dropped here, on the caller's thread.
         state.retired.retain(|live| Arc::strong_count(live) > 1);
         Ok(())
+    }
+
+    /// Reads the keys in force again, and opens ports whose keys have become good. No connection is closed. What is
+    /// still wrong is returned; of each server and destination the last good keys stay.
+    pub fn renew(&self) -> Vec<Trouble> {
+        let mut troubles = self.mesh.keyring.renew();
+        let mut state = self.state.lock();
+        if self.mesh.is_leaving() {
+            return troubles;
+        }
+        let live = Arc::clone(&state.live);
+        let closed = |gateway: &&Gateway| !gateway.tls.is_empty() && !state.gateways.contains_key(&gateway.port);
+        let ready: Vec<&Gateway> =
+            live.plan.gateways.iter().filter(closed).filter(|gateway| live.ring.opens(gateway)).collect();
+        for gateway in ready {
+            let opened = bind_gateway(gateway, self.commands.len(), &mut Handed::default()).and_then(|bound| {
+                let shares = bound.shares(self.commands.len())?;
+                self.tell_all(&live, vec![(Door::Gateway { port: gateway.port }, shares)], &[])?;
+                Ok(bound)
+            });
+            match opened {
+                Ok(bound) => drop(state.gateways.insert(gateway.port, bound)),
+                Err(why) => troubles.push(Trouble {
+                    place: gateway.place.clone(),
+                    words: why.to_string(),
+                    hint: "the keys are good now, and the port is not free",
+                }),
+            }
+        }
+        self.mesh.own.listen(addresses(&state.outbound, &state.gateways));
+        troubles
+    }
+
+    /// Folders with keys: a change in them is a reason to [`Handle::renew`].
+    pub fn key_folders(&self) -> BTreeSet<PathBuf> {
+        self.mesh.keyring.folders()
     }
 
     fn tell_all(&self, live: &Arc<Live>, opened: Vec<(Door, Shares)>, closed: &[Door]) -> Result<(), StartError> {

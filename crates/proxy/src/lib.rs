@@ -30,6 +30,8 @@ mod pressure;
 mod rates;
 mod record;
 mod shared;
+mod stream;
+mod tls;
 mod upstream;
 mod worker;
 
@@ -38,4 +40,5 @@ pub use error::StartError;
 pub use handle::{EndpointState, Handle, Options, start};
 pub use listen::Handed;
 pub use pressure::Ceilings;
+pub use tls::Trouble;
 pub use upstream::health::{Silent, ask_health};

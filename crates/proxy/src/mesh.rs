@@ -15,6 +15,8 @@ use crate::limits::{Limits, Pot};
 use crate::own::Own;
 use crate::pressure::Pressure;
 use crate::rates::{Meter, Rates};
+use crate::tls::greet::Secured;
+use crate::tls::keyring::{Entrance, Keyring, Ring};
 use crate::upstream::resolve::{Fixed, Resolver};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -41,6 +43,27 @@ pub(crate) struct Live {
     pub(crate) rates: Vec<Meter>,
     /// Of clusters whose endpoints have names: those of the documents.
     fixed: Vec<Fixed>,
+    /// What TLS is spoken with.
+    pub(crate) ring: Ring,
+}
+
+impl Live {
+    /// The servers of a port that end TLS.
+    pub(crate) fn entrance(&self, door: Door) -> Option<&Entrance> {
+        match door {
+            Door::Gateway { port } => self.ring.entrances.get(&port),
+            Door::Outbound => None,
+        }
+    }
+
+    /// May a request for this host use the connection that the client opened?
+    pub(crate) fn admits(&self, door: Door, secured: Option<&Secured>, authority: &[u8]) -> bool {
+        self.entrance(door).is_none_or(|entrance| secured.is_some_and(|secured| entrance.admits(secured, authority)))
+    }
+
+    pub(crate) fn is_encrypted(&self, door: Door) -> bool {
+        self.entrance(door).is_some()
+    }
 }
 
 /// The living state of one cluster id, for the whole process.
@@ -108,6 +131,7 @@ pub(crate) struct Mesh {
     pub(crate) black_hole: u32,
     /// Our own addresses.
     pub(crate) own: Own,
+    pub(crate) keyring: Keyring,
     cells: Mutex<Cells>,
 }
 
@@ -140,12 +164,13 @@ impl Mesh {
             rates: Rates::new(),
             resolver: Resolver::new(clock, options.name_servers.clone()),
             own: Own::default(),
+            keyring: Keyring::new(clock, options.secrets.clone()),
             cells: Mutex::new(Cells::default()),
         }
     }
 
     /// Finds or makes the cell of each cluster; changes nothing that a request can see.
-    pub(crate) fn prepare(&self, mut plan: Plan) -> Result<Live, StartError> {
+    pub(crate) fn prepare(&self, mut plan: Plan, ring: Ring) -> Result<Live, StartError> {
         let fixed = self.resolver.prepare(&mut plan)?;
         let cells: Vec<Arc<Cell>> = {
             let mut cells = self.cells.lock();
@@ -165,11 +190,12 @@ impl Mesh {
         let tables = tables.collect();
         let limits = self.limits.prepare(&plan.limits, &self.clock);
         let rates = self.rates.prepare(&plan.rates);
-        Ok(Live { plan, cells, tables, limits, rates, fixed })
+        Ok(Live { plan, cells, tables, limits, rates, fixed, ring })
     }
 
     /// Puts a prepared plan's rules in force, and forgets clusters that it does not have.
     pub(crate) fn adopt(&self, live: &Live) {
+        self.keyring.retain(&live.ring);
         self.limits.adopt(&live.plan.limits, &live.limits, &self.clock);
         self.rates.adopt(&live.plan.rates, &live.rates);
         self.resolver.adopt(&live.plan, &live.cells, &live.fixed, || self.renew(live));

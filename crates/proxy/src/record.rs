@@ -5,6 +5,7 @@
 use crate::decisions;
 use crate::http::carrier::Protocol as Spoken;
 use crate::mesh::{Cell, Door};
+use crate::tls::greet::Secured;
 use crate::worker::{Lease, Worker};
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use weir_policy::rate;
 use weir_policy::refusal::Refusal;
 use weir_policy::route::Route;
 use weir_policy::time::Time;
+use weir_policy::tls;
 use weir_policy::trail::Trail;
 use weir_wire::{Name, RequestHead, Version};
 
@@ -46,6 +48,10 @@ pub(crate) struct Record<'a> {
     pub(crate) peer: SocketAddr,
     /// `grpc-status`, of the head or of the trailers.
     pub(crate) grpc: Option<u16>,
+    /// The client's handshake.
+    pub(crate) secured: Option<Arc<Secured>>,
+    /// Why the latest try had no TLS.
+    pub(crate) failure: Option<tls::Failure>,
 }
 
 /// What the log shows of a request's head.
@@ -76,6 +82,8 @@ impl Record<'_> {
             trail: Trail::default(),
             marks: Vec::new(),
             grpc: None,
+            secured: None,
+            failure: None,
             peer,
         }
     }
@@ -140,6 +148,9 @@ impl Record<'_> {
             attempts: self.attempts,
             grpc_status: self.grpc,
             reason: self.reason.map_or("", Refusal::word),
+            requested_server_name: self.secured.as_ref().and_then(|of| of.name.as_deref()).unwrap_or_default(),
+            downstream_peer_uri_san: self.secured.as_ref().and_then(|of| of.principal.as_deref()).unwrap_or_default(),
+            upstream_transport_failure_reason: self.failure.map_or("", tls::Failure::words),
         });
     }
 }

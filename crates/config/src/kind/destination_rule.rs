@@ -1,6 +1,6 @@
 //! `DestinationRule`: how to talk to a host and its subsets.
 
-use super::client_tls::guarded;
+use super::client_tls::{ClientTls, client_tls};
 use super::export::{Export, Hidden, export_to};
 use super::load_balancer::{LoadBalancer, load_balancer};
 use super::outlier_detection::{OutlierDetection, outlier_detection};
@@ -44,8 +44,7 @@ pub struct TrafficPolicy {
     pub outlier: Option<OutlierDetection>,
     pub retry: Option<RetryPolicy>,
     pub budget: Option<RetryBudget>,
-    /// `tls.mode` other than DISABLE: not enforced yet.
-    pub guarded: Option<Place>,
+    pub tls: Option<ClientTls>,
     pub ports: Vec<(u16, TrafficPolicy)>,
     /// Where its fields stand, less those of ports.
     pub at: Fields,
@@ -168,7 +167,7 @@ fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
     out.pool = policy.object("connectionPool").map(|pool| connection_pool(&pool));
     out.balance = policy.object("loadBalancer").map(|balancer| load_balancer(&balancer));
     out.outlier = policy.object("outlierDetection").map(|outlier| outlier_detection(&outlier));
-    out.guarded = policy.object("tls").and_then(|tls| guarded(&tls));
+    out.tls = policy.object("tls").map(|tls| client_tls(&tls));
     if level == Level::Host {
         policy.ours("retryPolicy", "it refuses the object, or drops the field");
         out.retry = policy.object("retryPolicy").map(|retry| retry_policy(&retry, &mut out.budget));

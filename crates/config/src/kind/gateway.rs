@@ -1,6 +1,6 @@
 //! `Gateway`: ports that are listened on.
 
-use super::server_tls;
+use super::server_tls::{self, Mode, Termination};
 use crate::decode::{At, Object};
 use crate::meta::Document;
 use crate::names::{self, Protocol};
@@ -17,13 +17,17 @@ pub struct Gateway {
     pub selector: Vec<(String, String)>,
 }
 
-/// `spec.servers[]` that can be served: HTTP in the clear.
+/// `spec.servers[]` that can be served: HTTP, in the clear or over TLS that ends here.
 #[derive(Clone, Debug)]
 pub struct Server {
     pub port: u16,
     pub bind: Option<IpAddr>,
     /// `host`, `namespace/host`, `*`.
     pub hosts: Vec<At<String>>,
+    /// `None`: in the clear.
+    pub tls: Option<Termination>,
+    /// `httpsRedirect`: every request is sent to HTTPS.
+    pub redirects: bool,
     pub place: Place,
 }
 
@@ -67,13 +71,11 @@ fn read_server(server: &Object<'_>) -> Option<Server> {
     server.text("name");
     server.text("defaultEndpoint");
     server.without_effect(&["name"]);
-    server.unenforced(&["tls"]);
     server.later(&["defaultEndpoint"]);
     let bind = server.text("bind");
     let address = bind.as_ref().and_then(|bind| bind.value.parse().ok());
-    if let Some(tls) = server.object("tls") {
-        server_tls::check(&tls);
-    }
+    let tls = server.object("tls");
+    let mode = tls.as_ref().map(server_tls::check);
     let Some(port) = server.object("port") else {
         server.missing("port");
         server.end();
@@ -87,10 +89,20 @@ fn read_server(server: &Object<'_>) -> Option<Server> {
         port.missing("protocol");
         return None;
     };
-    if !is_served(&protocol, number?, server) {
-        return None;
+    let served = is_served(&protocol, number?, mode, server);
+    let redirects = tls.as_ref().is_some_and(|tls| tls.truth("httpsRedirect") == Some(true));
+    // Read always, so that its problems are seen too.
+    let termination = tls.as_ref().zip(mode).and_then(|(tls, mode)| server_tls::termination(tls, mode));
+    if let Some(tls) = &tls {
+        tls.end();
     }
-    Some(Server { port: number?, bind: address, hosts, place: server.place() })
+    let place = server.place();
+    match served? {
+        Served::Clear => Some(Server { port: number?, bind: address, hosts, tls: None, redirects, place }),
+        Served::Tls => {
+            Some(Server { port: number?, bind: address, hosts, tls: Some(termination?), redirects: false, place })
+        }
+    }
 }
 
 /// `host`, or `namespace/host`; a host is a full name, a wildcard or an address.
@@ -132,23 +144,38 @@ fn read_port(server: &Object<'_>, port: &Object<'_>, bind: &str) -> Option<u16> 
     }
 }
 
-/// Known, and HTTP without TLS? Anything else warns, and its port stays closed: never plaintext by omission.
-fn is_served(protocol: &At<String>, port: u16, server: &Object<'_>) -> bool {
+/// How a server is served.
+enum Served {
+    Clear,
+    Tls,
+}
+
+/// HTTP, in the clear or over TLS that ends here? Anything else warns, and its port stays closed: never plaintext by
+/// omission.
+fn is_served(protocol: &At<String>, port: u16, mode: Option<Mode>, server: &Object<'_>) -> Option<Served> {
     let Some(kind) = names::protocol(&protocol.value) else {
         let words = format!("the protocol `{}` is not known", protocol.value);
         let hint = "it is one of HTTP, HTTPS, HTTP2, GRPC, GRPC-WEB, TLS, TCP, MONGO, REDIS, MYSQL";
         server.sink.add(Problem::new(Code::Value, protocol.place.clone(), words).hint(hint));
-        return false;
+        return None;
     };
     tls_fits(server, kind);
     let name = protocol.value.to_uppercase();
     // HTTP/2 without TLS is told by its first bytes, whichever of these is written.
     if matches!(name.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB") {
-        return true;
+        return Some(Served::Clear);
     }
-    let words = format!("{name} servers are not served yet: port {port} stays closed");
+    if name == "HTTPS" && matches!(mode, Some(Mode::Simple | Mode::Mutual | Mode::OptionalMutual)) {
+        return Some(Served::Tls);
+    }
+    let what = match mode {
+        Some(Mode::IstioMutual) if name == "HTTPS" => "ISTIO_MUTUAL",
+        Some(Mode::Passthrough | Mode::AutoPassthrough) if name == "HTTPS" => "PASSTHROUGH",
+        _ => name.as_str(),
+    };
+    let words = format!("{what} servers are not served yet: port {port} stays closed");
     server.sink.add(Problem::new(Code::PortClosed, protocol.place.clone(), words));
-    false
+    None
 }
 
 /// HTTPS and TLS need settings; plain HTTP can only redirect to them; others have none.
@@ -167,7 +194,5 @@ fn tls_fits(server: &Object<'_>, protocol: Protocol) {
     if protocol != Protocol::Http || !only_redirects {
         let words = "a server without HTTPS or TLS has no `tls` (plain HTTP can have `httpsRedirect`)";
         server.sink.add(server.problem(Code::Conflict, "tls", words));
-    } else {
-        tls.later(&["httpsRedirect"]);
     }
 }

@@ -3,7 +3,7 @@
 use super::fault_scope::Scopes;
 use super::memory::{self, Ground};
 use super::merge::{self, Merged};
-use super::{balance, budget, connection, inflight, origins, outlier};
+use super::{balance, budget, connection, inflight, origins, outlier, tls};
 use crate::fields::Fields;
 use crate::graph::{Graph, Service as Node};
 use crate::kind::destination_rule::{DestinationRule, RetryPolicy, Subset};
@@ -13,6 +13,7 @@ use crate::kind::service_entry::Port;
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
+use weir_policy::connection::Rules as Connection;
 use weir_policy::discovery::Discovery;
 use weir_policy::place::Place;
 use weir_policy::plan::{ClusterIndex, Compatibility, Service, Settings, Upstream};
@@ -344,14 +345,17 @@ fn make(
         balance: balance::lower(policy.balance.as_ref()),
         inflight: inflight::lower(policy.pool.as_ref(), &budget),
         budget,
-        connection: connection::lower(
-            policy.pool.as_ref(),
-            &port.protocol.to_uppercase(),
-            mesh.and_then(|mesh| mesh.connect_timeout),
-        ),
+        connection: Connection {
+            tls: tls::client(policy.tls.as_ref(), &node.host),
+            ..connection::lower(
+                policy.pool.as_ref(),
+                &port.protocol.to_uppercase(),
+                mesh.and_then(|mesh| mesh.connect_timeout),
+            )
+        },
         outlier: outlier::lower(policy.outlier.as_ref()),
         origins: origins::of_upstream(&policy.at, mesh, &settings.origins),
         place: node.place.clone(),
     };
-    (upstream, Made { retry: policy.retry, at: policy.at, guarded: policy.guarded.is_some() })
+    (upstream, Made { retry: policy.retry, at: policy.at, guarded: tls::is_guarded(policy.tls.as_ref()) })
 }

@@ -21,6 +21,7 @@ pub fn lower(pool: Option<&Pool>, protocol: &str, mesh: Option<Duration>) -> Rul
         speaks: pool.speaks.unwrap_or(speaks),
         streams: pool.streams.unwrap_or(default.streams),
         ping: pool.ping,
+        tls: None,
     }
 }
 

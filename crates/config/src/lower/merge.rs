@@ -91,7 +91,7 @@ fn fill(into: &mut TrafficPolicy, from: &TrafficPolicy) {
     }
     into.balance = into.balance.take().or_else(|| from.balance.clone());
     into.budget = into.budget.take().or_else(|| from.budget.clone());
-    into.guarded = into.guarded.take().or_else(|| from.guarded.clone());
+    into.tls = into.tls.take().or_else(|| from.tls.clone());
     into.place = into.place.take().or_else(|| from.place.clone());
     for (port, policy) in &from.ports {
         match into.ports.iter_mut().find(|(known, _)| known == port) {
@@ -149,7 +149,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
                 outlier: own.outlier.clone().or_else(|| host.outlier.clone()),
                 retry: own.retry.clone().or_else(|| host.retry.clone()),
                 budget: own.budget.clone().or_else(|| host.budget.clone()),
-                guarded: own.guarded.clone().or_else(|| host.guarded.clone()),
+                tls: own.tls.clone().or_else(|| host.tls.clone()),
                 ports: if own.ports.is_empty() { host.ports.clone() } else { own.ports.clone() },
                 at,
                 place: own.place.clone().or_else(|| host.place.clone()),
@@ -160,7 +160,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
         out.pool = own.pool;
         out.balance = own.balance;
         out.outlier = own.outlier;
-        out.guarded = own.guarded;
+        out.tls = own.tls;
         out.at.replace(&own.at, &["connectionPool", "loadBalancer", "outlierDetection", "tls"]);
     }
     out

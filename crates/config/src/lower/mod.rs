@@ -29,6 +29,7 @@ pub mod scope;
 pub mod services;
 pub mod tables;
 pub mod timeout;
+pub mod tls;
 pub mod unknown_hosts;
 
 use crate::bundle::Bundle;

@@ -66,7 +66,12 @@ const WEIGHTED: [(&str, &str); 7] = [
 ];
 
 /// Values of a cluster whose path in `trafficPolicy` is their name.
-const UPSTREAM: [&str; 23] = [
+const UPSTREAM: [&str; 28] = [
+    "tls.mode",
+    "tls.sni",
+    "tls.caCertificates",
+    "tls.caCrl",
+    "tls.subjectAltNames",
     "connectionPool.tcp.maxConnections",
     "connectionPool.tcp.connectTimeout",
     "connectionPool.tcp.maxConnectionDuration",

@@ -4,7 +4,7 @@ use super::clusters::{Asked, Clusters};
 use super::hosts::Hosts;
 use super::memory::{Hosted, Lowered, Shelf};
 use super::scope::Scope;
-use super::{origins, route, unknown_hosts};
+use super::{origins, route, tls, unknown_hosts};
 use crate::bundle::Bundle;
 use crate::decode::At;
 use crate::graph::canonical;
@@ -13,14 +13,15 @@ use crate::kind::http_match::HttpMatch;
 use crate::kind::outbound::Outbound;
 use crate::kind::virtual_service::VirtualService;
 use crate::problem::{Code, Problem};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use weir_policy::filter::Chain;
 use weir_policy::origin::Origins;
+use weir_policy::place::Place;
 use weir_policy::plan::Gateway;
 use weir_policy::route::{
-    Action, Destination, Entry, Forward, HeaderEdits, Match, Named, Route, Table, Target, VirtualHost,
+    Action, Destination, Entry, Forward, HeaderEdits, Match, Named, Redirect, Route, Table, Target, VirtualHost,
 };
 use weir_policy::timeout;
 
@@ -271,15 +272,59 @@ fn listener(
     kept: &mut Vec<Lowered>,
     problems: &mut Vec<Problem>,
 ) -> Gateway {
+    let (name, _, first) = &servers[0];
+    let servers: Vec<_> = servers.iter().filter(|(_, _, server)| is_alike(server, first, problems)).cloned().collect();
     let mut shelf = Shelf::new(std::mem::take(kept));
     for of in services.iter().filter(|of| of.gateways.iter().any(|gateway| gateway.value != "mesh")) {
         let lowered = shelf.take(of).and_then(|mut old| old.holds(clusters).then_some(old));
-        kept.extend(lowered.or_else(|| brought(servers, of, clusters, bundle)));
+        kept.extend(lowered.or_else(|| brought(&servers, of, clusters, bundle)));
     }
-    let (name, _, server) = &servers[0];
-    let bind = server.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let table = Hosts::of(kept, problems).table();
-    Gateway { name: name.as_str().into(), bind, port, table, place: server.place.clone() }
+    let bind = first.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let mut hosts = Hosts::of(kept, problems);
+    for (pattern, place) in redirected(&servers) {
+        if hosts.is_free(&pattern) {
+            hosts.alone(Named { patterns: shared(vec![pattern.clone()]), host: to_https(&pattern, place) });
+        }
+    }
+    let tls = servers.iter().filter_map(|(_, _, server)| tls::server(server)).collect();
+    Gateway { name: name.as_str().into(), bind, port, table: hosts.table(), tls, place: first.place.clone() }
+}
+
+/// A port is in the clear or it is not: the first server decides.
+fn is_alike(server: &Server, first: &Server, problems: &mut Vec<Problem>) -> bool {
+    let alike = server.tls.is_some() == first.tls.is_some();
+    if !alike {
+        let words = format!(
+            "the server at {} has port {} already; with and without TLS cannot be one port: this one stays closed",
+            first.place, server.port
+        );
+        problems.push(Problem::new(Code::PortClosed, server.place.clone(), words).hint("give it another port"));
+    }
+    alike
+}
+
+/// The hosts of servers with `httpsRedirect`.
+fn redirected<'s>(servers: &'s [(String, &Words, &'s Server)]) -> impl Iterator<Item = (String, &'s Place)> {
+    let servers = servers.iter().filter(|(_, _, server)| server.redirects);
+    servers.flat_map(|(_, _, server)| {
+        let host = |host: &At<String>| host.value.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+        server.hosts.iter().map(move |written| (host(written), &server.place))
+    })
+}
+
+/// A virtual host that sends every request to HTTPS, as Envoy does with `require_tls: ALL`.
+fn to_https(name: &str, place: &Place) -> Arc<VirtualHost> {
+    let redirect = Redirect { status: 301, scheme: Some("https".into()), authority: None, path: None, port: None };
+    let route = Route {
+        name: "https-redirect".into(),
+        action: Action::Redirect(redirect),
+        headers: HeaderEdits::default(),
+        origins: Origins::default(),
+        chain: Chain::default(),
+        place: place.clone(),
+    };
+    let entry = Entry { when: Match::default(), then: Arc::new(route) };
+    Arc::new(VirtualHost { name: name.into(), entries: vec![entry] })
 }
 
 /// A VirtualService on the listener of these servers; `None` when it is for none of them.
@@ -301,14 +346,21 @@ fn brought(
     let rules = Rules::of(of, &At_::Gateway(&names), clusters, bundle);
     let mut hosts = Vec::new();
     for (at, host) in of.hosts.iter().enumerate() {
-        let patterns: BTreeSet<String> =
-            bound.iter().flat_map(|(_, gateway, server)| admitted(host, of, gateway, server)).collect();
+        let patterns: BTreeMap<String, &Server> = bound
+            .iter()
+            .flat_map(|(_, gateway, server)| {
+                admitted(host, of, gateway, server).into_iter().map(move |pattern| (pattern, *server))
+            })
+            .collect();
         if !patterns.is_empty() {
             let shared = rules.host(&host.value);
-            hosts.extend(patterns.into_iter().map(|pattern| {
+            hosts.extend(patterns.into_iter().map(|(pattern, server)| {
+                let host = match server.redirects {
+                    true => to_https(&pattern, &server.place),
+                    false => Arc::clone(&shared),
+                };
                 let key: Arc<str> = pattern.into();
-                let named = Named { patterns: [Arc::clone(&key)].into(), host: Arc::clone(&shared) };
-                Hosted { at, key, named }
+                Hosted { at, named: Named { patterns: [Arc::clone(&key)].into(), host }, key }
             }));
         }
     }

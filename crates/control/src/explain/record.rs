@@ -135,6 +135,7 @@ fn result(result: &Result) -> String {
             None => return format!("response {}", response.status),
         },
         Result::ConnectFailed(ConnectFailure::Refused) => "connection refused",
+        Result::ConnectFailed(ConnectFailure::Tls(why)) => why.words(),
         Result::ConnectFailed(ConnectFailure::TimedOut) => "connection timed out",
         Result::Closed => "closed before a response",
         Result::Reset => "reset",

@@ -16,12 +16,13 @@ use std::time::Duration;
 use weir_policy::call::{Attempt, Call};
 use weir_policy::cluster::{Cluster, Draw};
 use weir_policy::drive::World;
-use weir_policy::outcome::{self, Again, Outcome, Reached, Result as Ended};
+use weir_policy::outcome::{self, Again, ConnectFailure, Outcome, Reached, Result as Ended};
 use weir_policy::outlier;
 use weir_policy::plan::{Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
 use weir_policy::retry;
 use weir_policy::time::Time;
+use weir_policy::tls;
 use weir_wire::{Name, Version};
 
 /// What a request speaks inside HTTP.
@@ -67,6 +68,8 @@ pub(crate) struct Carrier<'a> {
     pub(crate) retry: Option<&'a retry::Rules>,
     /// Where the latest try went.
     pub(crate) last: Option<std::net::SocketAddr>,
+    /// Why the latest try had no TLS.
+    pub(crate) failure: Option<tls::Failure>,
 }
 
 impl World for Carrier<'_> {
@@ -102,6 +105,7 @@ impl World for Carrier<'_> {
 impl Carrier<'_> {
     async fn try_once(&mut self, attempt: &Attempt) -> (Ended, Option<Lane>) {
         self.last = Some(attempt.address);
+        self.failure = None;
         self.exchange.wrote = Reached::Nothing;
         self.connected = outcome::Connected::No;
         if !attempt.fault.is_nothing()
@@ -112,7 +116,12 @@ impl Carrier<'_> {
         loop {
             let mut lane = match self.lend(attempt).await {
                 Ok(lane) => lane,
-                Err(ended) => return (ended, None),
+                Err(ended) => {
+                    if let Ended::ConnectFailed(ConnectFailure::Tls(why)) = ended {
+                        self.failure = Some(why);
+                    }
+                    return (ended, None);
+                }
             };
             self.connected = outcome::Connected::Yes;
             let expected = self.expected(attempt);

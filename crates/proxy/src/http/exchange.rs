@@ -256,7 +256,7 @@ impl Exchange<'_> {
     /// The upstream ended the connection. On a reused one that had ended before our first bytes came, they cannot
     /// have been read: the kernel says so with EPIPE (a FIN before the RST that answered us).
     fn closed(&mut self, link: &Link, why: Option<&io::Error>) -> Ended {
-        let late = link.stream.take_error().ok().flatten();
+        let late = link.stream.socket().take_error().ok().flatten();
         let pipe = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
         let raced = link.is_reused() && self.way.answer.is_empty();
         if !self.way.answer.is_empty() {

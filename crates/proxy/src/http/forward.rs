@@ -88,7 +88,7 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     let facts = Facts {
         authority,
         method: request.method.of(buf),
-        scheme: scheme(&form, client.door, &fields),
+        scheme: scheme(&form, client, &fields),
         path: plain_path,
         query,
         port: door_port(client.door, authority),
@@ -112,6 +112,10 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     if worker.mesh.pressure.sheds() {
         inquiry.persistence = Persistence::Close;
         return refuse(inquiry, client, way, Refusal::Overloaded).await;
+    }
+    if !live.admits(client.door, client.secured.as_deref(), authority) {
+        let istio = live.plan.settings.compatibility == Compatibility::Istio;
+        return refuse(inquiry, client, way, if istio { Refusal::NoRoute } else { Refusal::Misdirected }).await;
     }
     let Some(table) = table(&live, client.door) else {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
@@ -198,6 +202,7 @@ async fn send(
     let Inquiry { facts, record, passage, .. } = inquiry;
     let (cell, upstream) = (&live.cells[index.0 as usize], live.plan.upstream(index));
     let settings = &live.plan.settings;
+    let secured = client.secured.clone();
     let hops = Hops::of(request, buf);
     let speaks = speaks(upstream, request.version);
     let framed = speaks == Version::Http2 && request.version == Version::Http2;
@@ -242,7 +247,9 @@ async fn send(
         protocol,
         speaks,
         door: client.door,
+        scheme: client.scheme(),
         peer: client.peer,
+        proven: secured.as_ref().and_then(|secured| secured.proven.as_deref()),
         edits: [&edits[0], &edits[1], passage.over.unwrap_or(&NO_EDITS)],
     };
     let response_limits =
@@ -286,6 +293,7 @@ async fn send(
         speaks,
         retry: terms.retry.as_deref(),
         last: None,
+        failure: None,
     };
     // Without a body there is nothing to wait for.
     carrier.exchange.mirror();
@@ -298,6 +306,7 @@ async fn send(
         record.flags = record.flags.with(call.flags());
     }
     record.upstream = carrier.last;
+    record.failure = carrier.failure;
     record.grpc = carrier.grpc;
     // The largest part of a request stays where it is from here to its end.
     let exchange = &mut carrier.exchange;

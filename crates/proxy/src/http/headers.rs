@@ -36,7 +36,11 @@ pub(crate) struct Ask<'a> {
     /// What the upstream is spoken to in.
     pub(crate) speaks: Version,
     pub(crate) door: Door,
+    /// By which the client came.
+    pub(crate) scheme: &'static str,
     pub(crate) peer: SocketAddr,
+    /// What it proved, as `x-forwarded-client-cert` says it.
+    pub(crate) proven: Option<&'a str>,
     /// Of the rule, of the destination, and of a limit that was exceeded and not enforced.
     pub(crate) edits: [&'a Edits; 3],
 }
@@ -120,6 +124,8 @@ fn request_fields_gone(ask: &Ask<'_>) -> Names {
         Name::XEnvoyInternal,
         Name::XForwardedClientCert,
         Name::XWeir,
+        // Who a client is says its handshake, not the client.
+        Name::XForwardedClientCert,
     ]));
     /// Edge: we own them. Inside the mesh they pass.
     const EDGE: Names = OURS.with(Names::of(&[
@@ -160,7 +166,7 @@ fn forwarded(up: &mut Vec<u8>, ask: &Ask<'_>, ours: &impl Fn(&[u8]) -> bool) {
     match ask.door {
         Door::Outbound => {
             if !ask.request.names.has(Name::XForwardedProto) && ours(b"x-forwarded-proto") {
-                up.extend_from_slice(b"x-forwarded-proto: http\r\n");
+                write::field(up, b"x-forwarded-proto", ask.scheme.as_bytes());
             }
         }
         Door::Gateway { .. } => {
@@ -175,8 +181,11 @@ fn forwarded(up: &mut Vec<u8>, ask: &Ask<'_>, ours: &impl Fn(&[u8]) -> bool) {
                 write_ip(up, ask.peer);
                 up.extend_from_slice(b"\r\n");
             }
+            if let Some(proven) = ask.proven.filter(|_| ours(b"x-forwarded-client-cert")) {
+                write::field(up, b"x-forwarded-client-cert", proven.as_bytes());
+            }
             if ours(b"x-forwarded-proto") {
-                up.extend_from_slice(b"x-forwarded-proto: http\r\n");
+                write::field(up, b"x-forwarded-proto", ask.scheme.as_bytes());
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Does not: decide where it goes.
 
 use super::headers::Persistence;
+use super::serve::Client;
 use crate::mesh::{Door, Live};
 use crate::record::Record;
 use crate::worker::{Lease, Worker};
@@ -63,7 +64,7 @@ pub(crate) fn parts<'a>(
 }
 
 /// The scheme that the target has, or that the proxy before us saw; ours at the edge.
-pub(crate) fn scheme(form: &Form<'_>, door: Door, fields: &Fields<'_>) -> &'static [u8] {
+pub(crate) fn scheme(form: &Form<'_>, client: &Client, fields: &Fields<'_>) -> &'static [u8] {
     let known = |scheme: &[u8]| match scheme {
         _ if scheme.eq_ignore_ascii_case(b"https") => Some(&b"https"[..]),
         _ if scheme.eq_ignore_ascii_case(b"http") => Some(&b"http"[..]),
@@ -72,9 +73,9 @@ pub(crate) fn scheme(form: &Form<'_>, door: Door, fields: &Fields<'_>) -> &'stat
     let target = if let Form::Absolute { scheme, .. } = form { known(scheme) } else { None };
     let told = || {
         let mut told = fields.fields.iter().filter(|field| field.id == Name::XForwardedProto);
-        told.next().filter(|_| door == Door::Outbound).and_then(|field| known(field.value.of(fields.buf)))
+        told.next().filter(|_| client.door == Door::Outbound).and_then(|field| known(field.value.of(fields.buf)))
     };
-    target.or_else(told).unwrap_or(b"http")
+    target.or_else(told).unwrap_or(client.scheme().as_bytes())
 }
 
 pub(crate) fn table(live: &Live, door: Door) -> Option<&Table> {

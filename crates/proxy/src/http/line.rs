@@ -4,6 +4,7 @@
 
 use super::http2::stream::{Last, Stream};
 use super::relay::Relayed;
+use crate::stream::Stream as Connection;
 use h2::Reason;
 use http::HeaderMap;
 use std::io;
@@ -11,11 +12,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 /// See the module.
 pub(crate) enum Line {
-    Http1(TcpStream),
+    Http1(Connection),
     Http2(Box<Stream>),
 }
 
@@ -58,7 +58,7 @@ impl Line {
             (_, Relayed::Complete) => {}
             // A reset: what it has not read must not stay in the kernel's buffers for minutes.
             (Self::Http1(stream), Relayed::SlowReader) => {
-                let _ = socket2::SockRef::from(&*stream).set_linger(Some(std::time::Duration::ZERO));
+                let _ = socket2::SockRef::from(stream.socket()).set_linger(Some(std::time::Duration::ZERO));
             }
             (Self::Http1(_), _) => {}
             (Self::Http2(stream), Relayed::UpstreamCut) => stream.abort(Reason::INTERNAL_ERROR),

@@ -48,7 +48,9 @@ pub(crate) fn words(refusal: Refusal, tries: u32, out: &mut Vec<u8>) {
                 "this destination is guarded by a security setting that is not enforced yet; `weir check` names it";
             return out.extend_from_slice(words.as_bytes());
         }
+        Refusal::Misdirected => return out.extend_from_slice(b"this connection is for another host"),
         Refusal::ConnectFailed => "remote connection failure",
+        Refusal::TlsFailed => "remote connection failure, transport failure reason: TLS_error",
         Refusal::ConnectTimeout => "connection timeout",
         Refusal::Closed => "connection termination",
         Refusal::Reset => "remote reset",
@@ -73,6 +75,7 @@ pub(crate) const fn details(refusal: Refusal) -> &'static str {
         Refusal::NotEnforced => "not_enforced",
         Refusal::NoHealthy => "no_healthy_upstream",
         Refusal::ConnectFailed => "upstream_reset_before_response_started{remote_connection_failure}",
+        Refusal::TlsFailed => "upstream_reset_before_response_started{remote_connection_failure,TLS_error}",
         Refusal::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
         Refusal::Closed => "upstream_reset_before_response_started{connection_termination}",
         Refusal::Reset => "upstream_reset_before_response_started{remote_reset}",
@@ -89,6 +92,7 @@ pub(crate) const fn details(refusal: Refusal) -> &'static str {
         Refusal::ClientGone => "downstream_remote_disconnect",
         Refusal::Fault => "fault_filter_abort",
         Refusal::RateLimited => "local_rate_limited",
+        Refusal::Misdirected => "misdirected_request",
     }
 }
 

@@ -20,12 +20,14 @@ use crate::buffer::{Buf, Read, Scratch};
 use crate::clock::Watch;
 use crate::mesh::Door;
 use crate::record::Record;
+use crate::stream::Stream;
+use crate::tls::greet::Secured;
 use crate::worker::{Activity, Place, Worker};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::net::TcpStream;
 use weir_policy::time::Time;
 use weir_wire::{Limits, Malformed, Parsed};
 
@@ -34,6 +36,8 @@ pub(crate) struct Client {
     pub(crate) line: Line,
     pub(crate) peer: SocketAddr,
     pub(crate) door: Door,
+    /// By its TLS handshake; `None` = in the clear.
+    pub(crate) secured: Option<Arc<Secured>>,
     pub(crate) alarm: Alarm,
     pub(crate) clock: Rc<Watch>,
     /// When it came, until its first head is read: the first head's time counts from there.
@@ -51,11 +55,19 @@ pub(crate) enum After {
 }
 
 /// Serves a client until either side ends the connection.
-pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, peer: SocketAddr, door: Door) {
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    place: Place,
+    stream: Stream,
+    secured: Option<Arc<Secured>>,
+    peer: SocketAddr,
+    door: Door,
+) {
     let mut client = Box::new(Client {
         line: Line::Http1(stream),
         peer,
         door,
+        secured,
         alarm: Alarm::default(),
         clock: Rc::clone(&worker.clock),
         opened: Some(worker.now()),
@@ -75,7 +87,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, place: Place, stream: TcpStream, p
             Some(Done::Connection(back, After::Http2(first))) => {
                 let Line::Http1(stream) = back.line else { return };
                 // Boxed: inlined, every idle HTTP/1.1 connection would hold the room for it.
-                return Box::pin(http2::serve::serve(worker, place, stream, peer, door, first)).await;
+                return Box::pin(http2::serve::serve(worker, place, stream, back.secured, peer, door, first)).await;
             }
             Some(_) => return,
             None => return worker.mesh.registry.panicked(),
@@ -258,7 +270,7 @@ impl Client {
             Line::Http2(stream) => return stream.poll_gone(cx),
         };
         loop {
-            if stream.poll_read_ready(cx).is_pending() {
+            if stream.poll_readable(cx).is_pending() {
                 return Poll::Pending;
             }
             match rest.poll_fill(stream, PIPELINED, cx) {
@@ -269,16 +281,20 @@ impl Client {
         }
     }
 
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        match &self.line {
-            Line::Http1(stream) => stream.poll_read_ready(cx),
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        match &mut self.line {
+            Line::Http1(stream) => stream.poll_readable(cx),
             Line::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
+    pub(crate) const fn scheme(&self) -> &'static str {
+        if self.secured.is_some() { "https" } else { "http" }
+    }
+
     /// What the record of one of its requests starts with.
     pub(crate) fn record<'r>(&self, began: Time) -> Record<'r> {
-        Record::new(self.peer, self.door, began)
+        Record { secured: self.secured.clone(), ..Record::new(self.peer, self.door, began) }
     }
 }
 
@@ -287,8 +303,8 @@ mod tests {
     use super::*;
     use std::future::Future;
 
-    fn size<A, B, C, D, E, F: Future>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
-        size_of::<F>()
+    fn size<A, B, C, D, E, F, R: Future>(_: impl Fn(A, B, C, D, E, F) -> R) -> usize {
+        size_of::<R>()
     }
 
     /// What an idle connection holds beside its socket in the runtime.

@@ -1,8 +1,10 @@
-//! Dials an endpoint.
+//! Dials an endpoint, and speaks TLS with it where its rules say so.
 //!
 //! Does not: count connections (`pool` does) or retry.
 
-use crate::pressure::Pressure;
+use crate::mesh::Mesh;
+use crate::stream::Stream;
+use crate::tls::reach::{Inside, reach};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
@@ -10,20 +12,27 @@ use tokio::net::TcpStream;
 use weir_policy::connection::Rules;
 use weir_policy::outcome::{ConnectFailure, Result as Ended};
 
-/// A connection within `connect_timeout`, with the keep-alive that the rules ask for. The last descriptors are not taken.
-pub(crate) async fn dial(address: SocketAddr, rules: &Rules, pressure: &Pressure) -> Result<TcpStream, Ended> {
-    let failed = match tokio::time::timeout(rules.connect_timeout, TcpStream::connect(address)).await {
-        Err(_) => ConnectFailure::TimedOut,
-        Ok(Err(why)) if is_exhausted(&why) => return Err(Ended::Exhausted),
-        Ok(Err(_)) => ConnectFailure::Refused,
+/// A connection within `connect_timeout`, its handshake included, with the keep-alive that the rules ask for. The last
+/// descriptors are not taken.
+pub(crate) async fn dial(address: SocketAddr, rules: &Rules, inside: Inside, mesh: &Mesh) -> Result<Stream, Ended> {
+    let connecting = async {
+        let socket = match TcpStream::connect(address).await {
+            Ok(socket) if mesh.pressure.leaves_none(&socket) => return Err(Ended::Exhausted),
+            Ok(socket) => socket,
+            Err(why) if is_exhausted(&why) => return Err(Ended::Exhausted),
+            Err(_) => return Err(Ended::ConnectFailed(ConnectFailure::Refused)),
+        };
         // A socket that cannot be set up as asked is of no use: the peer has closed it already.
-        Ok(Ok(stream)) if pressure.leaves_none(&stream) => return Err(Ended::Exhausted),
-        Ok(Ok(stream)) => match set_up(&stream, rules) {
-            Ok(()) => return Ok(stream),
-            Err(_) => ConnectFailure::Refused,
-        },
+        set_up(&socket, rules).map_err(|_| Ended::ConnectFailed(ConnectFailure::Refused))?;
+        let Some(tls) = &rules.tls else { return Ok(Stream::Plain(socket)) };
+        // Boxed: connections in the clear have no room for it.
+        let session = Box::pin(reach(socket, address, tls, inside, &mesh.keyring)).await;
+        session
+            .map(|session| Stream::Tls(Box::new(session)))
+            .map_err(|why| Ended::ConnectFailed(ConnectFailure::Tls(why)))
     };
-    Err(Ended::ConnectFailed(failed))
+    let late = Err(Ended::ConnectFailed(ConnectFailure::TimedOut));
+    tokio::time::timeout(rules.connect_timeout, connecting).await.unwrap_or(late)
 }
 
 /// Out of descriptors, of the machine (ENFILE) or of this process (EMFILE); the numbers are every Unix's.

@@ -13,6 +13,8 @@ use super::connect;
 use super::shared::Shared;
 use super::trunk::Trunk;
 use crate::mesh::Cell;
+use crate::stream::Stream;
+use crate::tls::reach::Inside;
 use crate::worker::Worker;
 use std::cell::{Cell as StdCell, RefCell};
 use std::collections::VecDeque;
@@ -20,18 +22,20 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use weir_policy::cluster::EndpointId;
 use weir_policy::connection::Rules;
 use weir_policy::inflight::{Held, Wait};
 use weir_policy::outcome::Result as Ended;
 use weir_policy::time::Time;
+use weir_policy::tls::Client;
 
 /// A connection to an endpoint. Dropping it closes it and gives its place back.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
+    /// What it was opened by: with other rules it is not used again.
+    tls: Option<Arc<Client>>,
     pub(crate) address: SocketAddr,
     endpoint: EndpointId,
     cell: Arc<Cell>,
@@ -50,9 +54,9 @@ impl Link {
     }
 
     /// Nothing has arrived that nobody asked for: no byte, no end. Costs no system call.
-    fn is_quiet(&self) -> bool {
+    fn is_quiet(&mut self) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
-        matches!(self.stream.poll_read_ready(&mut nobody), Poll::Pending)
+        matches!(self.stream.poll_readable(&mut nobody), Poll::Pending)
     }
 
     fn is_fresh_enough(&self, rules: &Rules, now: Time) -> bool {
@@ -60,7 +64,7 @@ impl Link {
     }
 
     fn is_young(&self, rules: &Rules, now: Time) -> bool {
-        rules.max_duration.is_none_or(|limit| now.since(self.opened) < limit)
+        self.tls == rules.tls && rules.max_duration.is_none_or(|limit| now.since(self.opened) < limit)
     }
 }
 
@@ -256,7 +260,7 @@ pub(crate) async fn lend(
     };
     match wait {
         Err(_) => Err(Ended::Overflow),
-        Ok(Wait::Queue) => queue(worker, cell, endpoint, address).await,
+        Ok(Wait::Queue) => queue(worker, cell, endpoint, address, rules).await,
         Ok(Wait::Dial) => dial(worker, cell, endpoint, address, rules).await,
     }
 }
@@ -298,12 +302,13 @@ async fn dial(
     let _waiting = Waiting(cell);
     let mut dialling = Dialling(Some(cell));
     let open = worker.pools.with(cell, |local| Open::one_more(&local.endpoint(endpoint, address).0.open));
-    match connect::dial(address, rules, &worker.mesh.pressure).await {
+    match connect::dial(address, rules, Inside::Http1, &worker.mesh).await {
         Ok(stream) => {
             dialling.0 = None;
             let now = worker.now();
             Ok(Box::new(Link {
                 stream,
+                tls: rules.tls.clone(),
                 address,
                 endpoint,
                 cell: Arc::clone(cell),
@@ -337,13 +342,16 @@ async fn queue(
     cell: &Arc<Cell>,
     endpoint: EndpointId,
     address: SocketAddr,
+    rules: &Rules,
 ) -> Result<Box<Link>, Ended> {
     let waiting = Waiting(cell);
     let (sender, receiver) = oneshot::channel();
     worker.pools.with(cell, |local| local.endpoint(endpoint, address).0.in_line.push_back(sender));
     match receiver.await {
-        Ok(link) => Ok(link),
-        Err(_) => {
+        Ok(link) if link.tls == rules.tls => Ok(link),
+        // One of a plan with other rules is closed, and its place is taken.
+        one => {
+            drop(one);
             // The connection we waited for is gone, and its place is free: take it.
             let rules = {
                 let mut cluster = cell.cluster.lock();

@@ -14,6 +14,7 @@ use crate::alarm::Alarm;
 use crate::clock::Watch;
 use crate::http::http2::pipe::{End, Pipe};
 use crate::mesh::Cell;
+use crate::tls::reach::Inside;
 use crate::worker::Worker;
 use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
@@ -29,6 +30,7 @@ use std::task::{Context, Poll, Waker};
 use weir_policy::connection::{self, Rules};
 use weir_policy::outcome::{ConnectFailure, Result as Ended};
 use weir_policy::time::Time;
+use weir_policy::tls;
 
 /// Windows: of a stream, and of a connection; and what may wait for the socket.
 pub(crate) const STREAM_WINDOW: u32 = 64 * 1024;
@@ -42,6 +44,8 @@ pub(crate) struct Trunk {
     served: StdCell<u32>,
     opened: Time,
     idle_since: StdCell<Time>,
+    /// What it was opened by: with other rules it is not used again.
+    tls: Option<Arc<tls::Client>>,
     clock: Rc<Watch>,
     yard: Weak<Shared>,
 }
@@ -74,7 +78,7 @@ impl Trunk {
         let idle = idle.is_some_and(|limit| now.since(self.idle_since.get()) >= limit);
         let mut nobody = Context::from_waker(Waker::noop());
         let mut broken = || matches!(self.send.clone().poll_ready(&mut nobody), Poll::Ready(Err(_)));
-        !done && !old && !idle && !broken()
+        self.tls == rules.tls && !done && !old && !idle && !broken()
     }
 }
 
@@ -130,7 +134,7 @@ pub(crate) async fn open(
     rules: &Rules,
 ) -> Result<Rc<Trunk>, Ended> {
     let counted = Counted { cell: Arc::clone(cell), _open: Open::one_more(&yard.open) };
-    let pipe = Pipe::to_server(connect::dial(address, rules, &worker.mesh.pressure).await?);
+    let pipe = Pipe::to_server(connect::dial(address, rules, Inside::Http2, &worker.mesh).await?);
     let head = worker.live().plan.settings.limits.response_head;
     let mut builder = client::Builder::new();
     builder
@@ -149,6 +153,7 @@ pub(crate) async fn open(
         served: StdCell::new(0),
         opened: now,
         idle_since: StdCell::new(now),
+        tls: rules.tls.clone(),
         clock: Rc::clone(&worker.clock),
         yard: Rc::downgrade(yard),
     });

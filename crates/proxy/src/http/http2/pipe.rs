@@ -9,13 +9,13 @@
 
 use crate::buffer::Buf;
 use crate::clock::Clock;
+use crate::stream::Stream;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use weir_policy::flood::{Flood, Frame, Watch};
 use weir_wire::frame::{Fault, Frames, Head, Kind};
 
@@ -26,7 +26,7 @@ const KEPT: usize = 4 * 1024;
 
 /// See the module.
 pub(crate) struct Pipe {
-    socket: RefCell<TcpStream>,
+    socket: RefCell<Stream>,
     /// Bytes that were read before this was an HTTP/2 connection.
     first: RefCell<Buf>,
     out: RefCell<Out>,
@@ -60,18 +60,18 @@ pub(crate) struct End(pub(crate) Rc<Pipe>);
 
 impl Pipe {
     /// To an upstream.
-    pub(crate) fn to_server(socket: TcpStream) -> Rc<Self> {
+    pub(crate) fn to_server(socket: Stream) -> Rc<Self> {
         Rc::new(Self::new(socket, Buf::default(), None))
     }
 
     /// From a client that has sent `first` already.
-    pub(crate) fn from_client(socket: TcpStream, first: Buf, clock: Clock) -> Rc<Self> {
+    pub(crate) fn from_client(socket: Stream, first: Buf, clock: Clock) -> Rc<Self> {
         let (inbound, outbound) = (Frames::of_client(), Frames::of_server());
         let guard = Guard { clock, watch: Watch::default(), inbound, outbound };
         Rc::new(Self::new(socket, first, Some(RefCell::new(guard))))
     }
 
-    fn new(socket: TcpStream, first: Buf, guard: Option<RefCell<Guard>>) -> Self {
+    fn new(socket: Stream, first: Buf, guard: Option<RefCell<Guard>>) -> Self {
         Self {
             socket: RefCell::new(socket),
             first: RefCell::new(first),

@@ -20,6 +20,8 @@ use crate::http::serve::{self, Client, Turn};
 use crate::http::{forward, reply};
 use crate::mesh::Door;
 use crate::parting::Parting;
+use crate::stream::Stream as Socket;
+use crate::tls::greet::Secured;
 use crate::upstream::trunk::{CONNECTION_WINDOW, SEND_BUFFER, STREAM_WINDOW};
 use crate::worker::{Activity, Place, Worker};
 use bytes::Bytes;
@@ -30,9 +32,9 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use weir_wire::frame::Fault;
 use weir_wire::{Malformed, Parsed, Version};
 
@@ -54,6 +56,7 @@ struct Session {
     peer: SocketAddr,
     own: Option<SocketAddr>,
     door: Door,
+    secured: Option<Arc<Secured>>,
     /// Tokens of limits that count for the connection.
     limits: Rc<Own>,
     /// Streams under way.
@@ -74,7 +77,8 @@ pub(crate) struct Begun {
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     place: Place,
-    socket: TcpStream,
+    socket: Socket,
+    secured: Option<Arc<Secured>>,
     peer: SocketAddr,
     door: Door,
     first: Buf,
@@ -87,6 +91,7 @@ pub(crate) async fn serve(
         peer,
         own,
         door,
+        secured,
         limits: Rc::default(),
         streams: Cell::new(0),
     });
@@ -234,6 +239,7 @@ pub(crate) async fn run(begun: Begun) {
         line: Line::Http2(Box::new(Stream::new(body, respond, session.own))),
         peer: session.peer,
         door: session.door,
+        secured: session.secured.clone(),
         alarm: Alarm::default(),
         clock: Rc::clone(&worker.clock),
         opened: None,
