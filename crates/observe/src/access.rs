@@ -79,13 +79,14 @@ impl Line<'_> {
             text(out, b",\"reason\":\"", self.reason.as_bytes());
             out.push(b'"');
         }
-        for (name, value) in [
-            ("requested_server_name", self.requested_server_name),
-            ("downstream_peer_uri_san", self.downstream_peer_uri_san),
-            ("upstream_transport_failure_reason", self.upstream_transport_failure_reason),
+        for (before, value) in [
+            (&b",\"requested_server_name\":\""[..], self.requested_server_name),
+            (b",\"downstream_peer_uri_san\":\"", self.downstream_peer_uri_san),
+            (b",\"upstream_transport_failure_reason\":\"", self.upstream_transport_failure_reason),
         ] {
             if !value.is_empty() {
-                text(out, name, value.as_bytes());
+                text(out, before, value.as_bytes());
+                out.push(b'"');
             }
         }
         out.extend_from_slice(b"}\n");
