@@ -22,7 +22,7 @@ use super::mirror::Copies;
 use super::relay::{Relay, Relayed};
 use super::reply;
 use super::shape::Shape;
-use super::terms::Terms;
+use super::terms::{Terms, idempotency, keep};
 use super::upload::{Coding, Keep, Trailers, Upload};
 use super::values::{self, Reply as Answered, Seen, Values};
 use crate::buffer::{Scratch, Way};
@@ -43,11 +43,10 @@ use weir_policy::outcome::{Connected, Interim, Reached};
 use weir_policy::pace::Pace;
 use weir_policy::plan::{ClusterIndex, Compatibility, Upstream};
 use weir_policy::refusal::Refusal;
-use weir_policy::retry::{self, Idempotency, NonIdempotent};
 use weir_policy::route::{Action, Destination, Facts, Found, Route, Target};
 use weir_policy::time::Time;
 use weir_policy::{path, route};
-use weir_wire::{Framing, Hops, Name, RequestHead, RequestKind, Target as Form, Version};
+use weir_wire::{Framing, Hops, RequestKind, Target as Form, Version};
 
 /// No limit was exceeded that marks requests.
 static NO_EDITS: route::Edits = route::Edits { set: Vec::new(), add: Vec::new(), remove: Vec::new() };
@@ -373,28 +372,6 @@ pub(crate) const fn speaks(upstream: &Upstream, client: Version) -> Version {
     match (upstream.connection.speaks, client) {
         (Speaks::Http2, _) | (Speaks::AsClient, Version::Http2) => Version::Http2,
         _ => Version::Http11,
-    }
-}
-
-fn idempotency(request: &RequestHead, buf: &[u8]) -> Idempotency {
-    let keyed = || request.field(Name::IdempotencyKey).is_some_and(|field| !field.value.is_empty());
-    match Idempotency::of_method(request.method.of(buf)) {
-        Idempotency::Unsafe if keyed() => Idempotency::Safe,
-        idempotency => idempotency,
-    }
-}
-
-/// Is a copy of the body of any use? Only if a retry can follow after some of it was sent.
-fn keep(retry: Option<&retry::Rules>, idempotency: Idempotency, protocol: Protocol) -> Keep {
-    match retry {
-        Some(rules) if protocol == Protocol::Grpc && rules.after_grpc() => Keep::Yes,
-        Some(rules)
-            if rules.after_send()
-                && (idempotency == Idempotency::Safe || rules.non_idempotent == NonIdempotent::Retry) =>
-        {
-            Keep::Yes
-        }
-        _ => Keep::No,
     }
 }
 

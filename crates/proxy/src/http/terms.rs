@@ -5,10 +5,11 @@
 use super::carrier::Protocol;
 use super::inquiry::Fields;
 use super::serve::Client;
+use super::upload::Keep;
 use crate::mesh::{Door, Live};
 use std::net::IpAddr;
 use std::sync::Arc;
-use weir_policy::retry;
+use weir_policy::retry::{self, Idempotency, NonIdempotent};
 use weir_policy::route::Destination;
 use weir_policy::wish::{Late, Wishes};
 use weir_policy::{grpc, timeout, trust};
@@ -52,6 +53,29 @@ pub(crate) fn wishes(request: &RequestHead, buf: &[u8], live: &Live, door: Door,
         wishes.read(field.name.of(buf), field.value.of(buf));
     }
     Some(wishes)
+}
+
+/// May the request be sent twice? By its method, or by its `Idempotency-Key`.
+pub(crate) fn idempotency(request: &RequestHead, buf: &[u8]) -> Idempotency {
+    let keyed = || request.field(Name::IdempotencyKey).is_some_and(|field| !field.value.is_empty());
+    match Idempotency::of_method(request.method.of(buf)) {
+        Idempotency::Unsafe if keyed() => Idempotency::Safe,
+        idempotency => idempotency,
+    }
+}
+
+/// Is a copy of the body of any use? Only if a retry can follow after some of it was sent.
+pub(crate) fn keep(retry: Option<&retry::Rules>, idempotency: Idempotency, protocol: Protocol) -> Keep {
+    match retry {
+        Some(rules) if protocol == Protocol::Grpc && rules.after_grpc() => Keep::Yes,
+        Some(rules)
+            if rules.after_send()
+                && (idempotency == Idempotency::Safe || rules.non_idempotent == NonIdempotent::Retry) =>
+        {
+            Keep::Yes
+        }
+        _ => Keep::No,
+    }
 }
 
 /// A gRPC client's own deadline (`grpc-timeout`) holds, capped by the route's timeout; as Envoy with Istio's
