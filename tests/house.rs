@@ -134,12 +134,9 @@ fn every_policy_with_rules_is_lowered_by_a_file_of_its_name() {
 }
 
 /// Policies without a script, and why.
-const WITHOUT_SCRIPT: [(&str, &str); 5] = [
+const WITHOUT_SCRIPT: [(&str, &str); 2] = [
     ("connection", "says nothing about a call: the pool carries it out"),
     ("cors", "is about header fields: a script has none"),
-    ("fault", "is asked before there is a call, by the filters of a route"),
-    ("rate", "is asked before there is a call, by the filters of a route"),
-    ("limit", "is asked before there is a call, by the filters of a route"),
 ];
 
 #[test]

@@ -18,6 +18,7 @@ use weir_policy::rng::Rng;
 use weir_policy::time::Time;
 use weir_policy::timeout::Which;
 use weir_sim::event::Reply as Planned;
+use weir_sim::gate::{Gate, Passed, Pots};
 use weir_sim::pool::{Lent, Next, Pool};
 use weir_sim::script::{Act, Script};
 use weir_sim::trace::{Line, Watch, What, look};
@@ -44,6 +45,7 @@ struct Room {
     in_line: RefCell<HashMap<u64, oneshot::Sender<()>>>,
     /// The clients of calls that are under way.
     clients: RefCell<HashMap<u64, Rc<Notify>>>,
+    pots: Pots,
     lines: RefCell<Vec<Line>>,
 }
 
@@ -87,6 +89,7 @@ impl Room {
             pools: RefCell::default(),
             in_line: RefCell::default(),
             clients: RefCell::default(),
+            pots: script.pots(),
             lines: RefCell::default(),
         }
     }
@@ -109,8 +112,14 @@ impl Room {
                 let client = Rc::new(Notify::new());
                 self.clients.borrow_mut().insert(call, Rc::clone(&client));
                 let began = self.now();
-                let carrier = Carrier { room: Rc::clone(self), number: call, began, client };
-                carrier.carry(self.script.request(asked).call(began), order).await;
+                let request = self.script.request(asked);
+                let gate = Gate::new(Arc::clone(&request.chain));
+                let mut carrier = Carrier { room: Rc::clone(self), number: call, began, client, gate };
+                if carrier.passes().await {
+                    carrier.began = self.now();
+                    let call = request.call(carrier.began);
+                    carrier.carry(call, order).await;
+                }
                 self.clients.borrow_mut().remove(&call);
             }
             Act::Leave(call) => {
@@ -181,8 +190,10 @@ impl Drop for Reply {
 struct Carrier {
     room: Rc<Room>,
     number: u64,
+    /// When its filters had let it pass.
     began: Time,
     client: Rc<Notify>,
+    gate: Gate,
 }
 
 /// How a try is kept from ending.
@@ -308,6 +319,33 @@ impl Carrier {
         }
     }
 
+    /// Do its filters let the request pass?
+    async fn passes(&mut self) -> bool {
+        loop {
+            let now = self.now();
+            let passed = self.gate.next(&self.room.pots, &mut self.room.rng.borrow_mut(), now);
+            match passed {
+                Passed::On => return true,
+                Passed::Answer(status) => {
+                    self.room.line(self.number, What::Answer { status, flags: self.gate.flags() });
+                    return false;
+                }
+                Passed::Wait(until) => {
+                    self.room.line(self.number, What::Delay(until.since(now)));
+                    tokio::select! {
+                        biased;
+                        () = self.client.notified() => {
+                            let flags = self.gate.flags().with(Refusal::ClientGone.flags());
+                            self.room.line(self.number, What::Refuse { refusal: Refusal::ClientGone, flags });
+                            return false;
+                        }
+                        () = sleep_until(self.room.instant(until)) => {}
+                    }
+                }
+            }
+        }
+    }
+
     /// A call from its start to its end.
     async fn carry(mut self, mut call: Call, order: Order) {
         let verdict = match order {
@@ -316,12 +354,12 @@ impl Carrier {
         };
         let reply = match verdict {
             Verdict::Refused(refusal) => {
-                let flags = call.flags().with(refusal.flags());
+                let flags = call.flags().with(self.gate.flags()).with(refusal.flags());
                 return self.room.line(self.number, What::Refuse { refusal, flags });
             }
             Verdict::Answer(reply) => reply,
         };
-        self.room.line(self.number, What::Answer { status: reply.status, flags: call.flags() });
+        self.room.line(self.number, What::Answer { status: reply.status, flags: call.flags().with(self.gate.flags()) });
         let done = self.now() + reply.tail;
         let end = if reply.tail.is_zero() { None } else { Some(self.pass_on(done, call.deadline()).await) };
         let now = self.now();

@@ -11,6 +11,18 @@ pub(crate) fn script(seed: u64) -> String {
     {
         let _ = writeln!(text, "{rules}");
     }
+    if dice.chance(40) {
+        let delay = dice.one(&["5ms of 30", "40ms of 10", "1ms of 100"]);
+        let abort = dice.one(&["503 of 0", "418 of 20", "503 of 5"]);
+        let _ = writeln!(text, "fault: delay {delay}, abort {abort}");
+    }
+    if dice.chance(40) {
+        let _ = writeln!(text, "limit: tokens {}, interval {}ms", dice.between(2, 12), dice.between(50, 400));
+    }
+    if dice.chance(20) {
+        let how = dice.one(&["burst 2", "burst 8", "fixed"]);
+        let _ = writeln!(text, "rate: requests {}, per {}ms, {how}", dice.between(2, 12), dice.between(50, 400));
+    }
     let on = ["5xx", "gateway-error", "connect-failure reset-before-request", "retriable-status-codes", "reset"];
     let previous = ["", ", previous allow", ", picks 1"];
     let _ = writeln!(

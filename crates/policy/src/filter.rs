@@ -93,6 +93,15 @@ pub struct Passage<'c> {
     pub level: Option<rate::Level>,
 }
 
+/// A passage that waits, without its chain: for whoever cannot hold a borrow over the wait.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Paused {
+    at: usize,
+    abort: Option<Status>,
+    /// DI, FI, RL.
+    pub flags: Flags,
+}
+
 /// A bucket that an answer tells of.
 #[derive(Clone, Copy, Debug)]
 pub struct Told<'c> {
@@ -110,6 +119,17 @@ impl<'c> Passage<'c> {
     /// Then the limits of its destination.
     pub fn then(self, rates: &'c [rate::Limit]) -> Self {
         Self { rates, ..self }
+    }
+
+    /// Where it stands. What its answer is to be told of is not kept.
+    pub const fn pause(&self) -> Paused {
+        Paused { at: self.at, abort: self.abort, flags: self.flags }
+    }
+
+    /// The same chain again, from there on.
+    pub fn resume(chain: &'c Chain, paused: Paused) -> Self {
+        let Paused { at, abort, flags } = paused;
+        Self { at, abort, flags, ..Self::new(chain) }
     }
 
     /// The next step, now.

@@ -12,6 +12,7 @@
 //! Does not: read a clock, open a socket, or know YAML.
 
 pub mod event;
+pub mod gate;
 pub mod histogram;
 pub mod latency;
 pub mod modelled;

@@ -14,6 +14,10 @@ use weir_policy::time::Time;
 pub struct Report {
     /// Requests that began.
     pub started: u64,
+    /// Those of them that are copies of others.
+    pub copies: u64,
+    /// Requests that a filter answered, by status: a fault's abort, a limit.
+    pub filtered: BTreeMap<u16, u64>,
     /// Requests that are over, one way or another.
     pub ended: u64,
     /// Requests answered by an upstream, by status.
@@ -102,6 +106,12 @@ impl Report {
     pub(crate) fn refuse(&mut self, refusal: Refusal, now: Time) {
         self.ended += 1;
         *self.refused.entry(refusal.word()).or_default() += 1;
+        self.second(now).failed += 1;
+    }
+
+    pub(crate) fn filter(&mut self, status: u16, now: Time) {
+        self.ended += 1;
+        *self.filtered.entry(status).or_default() += 1;
         self.second(now).failed += 1;
     }
 

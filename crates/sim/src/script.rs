@@ -15,6 +15,8 @@
 //! An outcome is a status or a word of [`outcome`], then `/nothing` `/part` (how far the request got), `/body-not-kept`,
 //! `/interim`, `/ratelimited`, `/grpc-14`, then `@` how long it took, then `~` how long the response's body took. Each call and each
 //! change happens a microsecond after the one before it on the same millisecond: nothing is a tie.
+//! `fault: delay 50ms of 10, abort 503 of 5`, `limit: tokens 3, per_fill 1, interval 1s` (`local_ratelimit`) and
+//! `rate: requests 5, per 1s, burst 2` (a RateLimitPolicy; `fixed` = windows) are what every request passes first.
 //! `key=alice` before the outcomes is what a balancer hashes. `show: looks` leaves out the steps of calls.
 //!
 //! Does not: know how steps come about; [`crate::world`] carries the calls out.
@@ -23,6 +25,7 @@ pub mod outcome;
 pub mod rules;
 
 use crate::event::{Event, Reply, Ticket};
+use crate::gate::Pots;
 use crate::queue::Queue;
 use crate::trace::{Line, Naming};
 use crate::traffic::{Request, Sending, Traffic};
@@ -34,6 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::balance::key::of_text;
+use weir_policy::filter::Chain;
 use weir_policy::plan::Upstream;
 use weir_policy::retry::Idempotency;
 use weir_policy::time::Time;
@@ -50,6 +54,8 @@ pub struct Script {
     pub items: Vec<Item>,
     /// Everything but the steps, as written.
     lines: Vec<Written>,
+    /// What the rules' requests pass first.
+    chain: Arc<Chain>,
 }
 
 /// Something that happens.
@@ -112,7 +118,7 @@ pub struct Problem {
 impl Script {
     /// Reads a script; steps in it are left out.
     pub fn read(text: &str) -> Result<Self, Problem> {
-        let mut script = Self { rules: Rules::default(), items: Vec::new(), lines: Vec::new() };
+        let mut script = Self { rules: Rules::default(), items: Vec::new(), lines: Vec::new(), chain: Arc::default() };
         let mut changing = None;
         for (index, line) in text.lines().enumerate() {
             if line.trim_start().split_once(" -> ").is_some_and(|(at, _)| !at.starts_with('#')) {
@@ -124,6 +130,7 @@ impl Script {
         if script.items.len() > ITEMS {
             return Err(Problem { line: 0, words: format!("more than {ITEMS} calls and changes") });
         }
+        script.chain = Arc::new(script.rules.chain());
         script.items.sort_by_key(|item| item.at);
         for (index, item) in script.items.iter_mut().enumerate() {
             item.at += Duration::from_micros(index as u64);
@@ -202,6 +209,11 @@ impl Script {
         planned.reply.map(|reply| Coming { at, reply })
     }
 
+    /// Full buckets for the script's limit.
+    pub fn pots(&self) -> Pots {
+        Pots::of(&self.chain)
+    }
+
     /// A request by the rules of this script.
     pub fn request(&self, asked: &Asked) -> Request {
         Request {
@@ -211,6 +223,8 @@ impl Script {
             idempotency: asked.idempotency,
             hash: asked.hash,
             patience: None,
+            chain: Arc::clone(&self.chain),
+            mirrors: Vec::new(),
         }
     }
 
@@ -224,6 +238,7 @@ impl Script {
         let servers = Scripted { script: self.clone() };
         let mut world = World::new(vec![upstream], servers, vec![Traffic::List(calls.collect())], self.rules.seed);
         world.keep_lines();
+        world.lend(Pots::of(&self.chain));
         for item in &self.items {
             let planned = match &item.act {
                 Act::Call(_) => continue,

@@ -33,6 +33,10 @@ pub enum What {
         /// From 1.
         number: u32,
     },
+    /// A fault holds the request up before its call begins, so long.
+    Delay(Duration),
+    /// It is a copy of another request: nobody waits for it.
+    Copy,
     /// The call waits, so long.
     Wait(Duration),
     /// A response goes to the client.
@@ -53,6 +57,8 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Try { address, number } => write!(f, "try {} #{number}", Host(*address)),
+            Self::Delay(length) => write!(f, "delay {}ms", length.as_millis()),
+            Self::Copy => f.write_str("copy"),
             Self::Wait(length) => write!(f, "wait {}ms", length.as_millis()),
             Self::Answer { status, flags } if *flags == Flags::NONE => write!(f, "answer {status}"),
             Self::Answer { status, flags } => write!(f, "answer {status} {flags}"),

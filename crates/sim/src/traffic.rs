@@ -9,9 +9,12 @@
 
 use crate::latency::Latency;
 use std::sync::Arc;
+use std::time::Duration;
 use weir_policy::call::Call;
+use weir_policy::filter::Chain;
 use weir_policy::retry::{self, Idempotency};
 use weir_policy::rng::Rng;
+use weir_policy::share::Share;
 use weir_policy::time::Time;
 use weir_policy::timeout;
 
@@ -27,9 +30,38 @@ pub struct Request {
     pub hash: Option<u64>,
     /// How long its client waits before it leaves; `None` = for ever.
     pub patience: Option<Latency>,
+    /// What it passes before its call begins.
+    pub chain: Arc<Chain>,
+    /// Copies of it, sent as it begins.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// A copy without a timeout ends after this, as in the data path.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// `mirrors[]` of a request's rule.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mirror {
+    /// Which of the scenario's services.
+    pub service: usize,
+    pub share: Share,
 }
 
 impl Request {
+    /// A copy for another service: without retries, filters or copies of its own, and with nobody who would leave.
+    pub fn copy(&self, mirror: Mirror) -> Self {
+        Self {
+            service: mirror.service,
+            retry: None,
+            timeout: timeout::Rules { whole: self.timeout.whole.or(Some(LONGEST)), ..self.timeout },
+            idempotency: self.idempotency,
+            hash: self.hash,
+            patience: None,
+            chain: Arc::default(),
+            mirrors: Vec::new(),
+        }
+    }
+
     /// Its call, when it was received completely at `now`.
     pub fn call(&self, now: Time) -> Call {
         Call::new(self.retry.clone(), self.timeout, self.idempotency, Some(now)).hashed(self.hash)

@@ -10,6 +10,7 @@
 //! everything in between. Its connections are in `link`. Does not: decide anything that a policy decides.
 
 use crate::event::{End, Event, Look, Reply, Ticket};
+use crate::gate::{Counts, Gate, Pots};
 use crate::queue::{Due, Queue};
 use crate::report::{Endpoint, Report};
 use crate::service::Service;
@@ -28,6 +29,7 @@ use weir_policy::rng::Rng;
 use weir_policy::time::Time;
 use weir_policy::timeout::Which;
 
+mod entry;
 mod link;
 
 /// Who answers tries.
@@ -75,10 +77,15 @@ pub struct World<S> {
     rng: Rng,
     /// For traffic: decisions do not change who comes when.
     dice: Rng,
+    /// The tokens of limits.
+    pots: Pots,
     /// Lines since the last [`World::lines`]; `None` = not wanted.
     trace: Option<Vec<Line>>,
     pub report: Report,
 }
+
+/// The source of copies.
+const NOBODY: usize = usize::MAX;
 
 /// A call and where it is.
 #[derive(Debug)]
@@ -90,13 +97,24 @@ struct Caller {
     began: Time,
     ticket: Ticket,
     at: At,
+    /// When its call began: filters may have held it up.
+    admitted: Time,
+    gate: Gate,
+    /// Until its call begins.
+    outside: Option<Box<Request>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum At {
+    /// Before its call begins.
+    Outside,
     Waiting,
     Trying(Attempt, Link),
-    Answering { attempt: Attempt, status: u16, since: Time },
+    Answering {
+        attempt: Attempt,
+        status: u16,
+        since: Time,
+    },
 }
 
 /// How far a try has got towards its server.
@@ -149,6 +167,7 @@ impl<S: Servers> World<S> {
             steps: 0,
             rng: Rng::new(seed),
             dice: Rng::new(!seed),
+            pots: Pots::default(),
             trace: None,
             report: Report::default(),
         }
@@ -158,6 +177,16 @@ impl<S: Servers> World<S> {
     pub fn plan(&mut self, at: Time, planned: Planned) {
         self.queue.plan(at, Event::Planned(self.planned.len()));
         self.planned.push(planned);
+    }
+
+    /// The buckets of the limits that requests meet.
+    pub fn lend(&mut self, pots: Pots) {
+        self.pots = pots;
+    }
+
+    /// What limits counted.
+    pub fn limited(&self) -> Counts {
+        self.pots.counts()
     }
 
     /// From now on steps are kept, for [`World::lines`].
@@ -231,24 +260,29 @@ impl<S: Servers> World<S> {
             self.callers.push(None);
             self.callers.len() as u32 - 1
         });
-        let mut caller = Caller {
+        let caller = Caller {
             call,
             number,
             service: request.service,
             source,
             began: now,
             ticket: Ticket { slot, step: 0 },
-            at: At::Waiting,
+            at: At::Outside,
+            gate: Gate::new(Arc::clone(&request.chain)),
+            admitted: now,
+            outside: Some(Box::new(request.clone())),
         };
         if let Some(patience) = request.patience {
             self.queue.plan(now + patience.draw(&mut self.dice), Event::Leave { slot, call: number });
         }
-        let step = self.decide(&mut caller, |call, cluster, draw| call.start(cluster, draw, now));
-        self.follow(caller, step, now);
+        self.enter(caller, now);
     }
 
     fn woke(&mut self, ticket: Ticket, now: Time) {
         let Some(mut caller) = self.take(ticket) else { return };
+        if caller.at == At::Outside {
+            return self.enter(caller, now);
+        }
         let step = self.decide(&mut caller, |call, cluster, draw| call.woke(cluster, draw, now));
         self.follow(caller, step, now);
     }
@@ -258,7 +292,7 @@ impl<S: Servers> World<S> {
         let outcome = Outcome {
             result: reply.result,
             reached: reply.reached,
-            received: Some(caller.began),
+            received: Some(caller.admitted),
             body: reply.body,
             interim: reply.interim,
             connected: link.connected(reply),
@@ -324,7 +358,7 @@ impl<S: Servers> World<S> {
             self.put_back(caller);
             return self.queue.plan(now, Event::Deadline(ticket, Look::Second));
         }
-        let result = match attempt.limits.deadline(caller.began) {
+        let result = match attempt.limits.deadline(caller.admitted) {
             Some((_, Which::PerTry)) => Ended::PerTryTimeout,
             _ => Ended::WholeTimeout,
         };
@@ -333,7 +367,7 @@ impl<S: Servers> World<S> {
 
     /// The response goes to the client.
     fn pass_on(&mut self, mut caller: Caller, attempt: Attempt, status: u16, tail: Duration, now: Time) {
-        let flags = caller.call.flags();
+        let flags = caller.call.flags().with(caller.gate.flags());
         self.line(caller.number, What::Answer { status, flags }, now);
         caller.at = At::Answering { attempt, status, since: now };
         let (whole, done) = (caller.call.deadline(), now + tail);
@@ -384,6 +418,7 @@ impl<S: Servers> World<S> {
                 let reply = Reply::of(Ended::Abandoned, link.reached());
                 self.answered(caller, attempt, link, &reply, now);
             }
+            At::Outside => self.refuse(caller, Refusal::ClientGone, now),
             _ => {
                 self.decide(&mut caller, |call, cluster, _| call.ended(cluster, now));
                 self.refuse(caller, Refusal::ClientGone, now);
@@ -392,7 +427,7 @@ impl<S: Servers> World<S> {
     }
 
     fn refuse(&mut self, caller: Caller, refusal: Refusal, now: Time) {
-        let flags = caller.call.flags().with(refusal.flags());
+        let flags = caller.call.flags().with(caller.gate.flags()).with(refusal.flags());
         self.line(caller.number, What::Refuse { refusal, flags }, now);
         self.report.refuse(refusal, now);
         self.over(&caller, now);
@@ -402,6 +437,9 @@ impl<S: Servers> World<S> {
     fn over(&mut self, caller: &Caller, now: Time) {
         debug_assert!(caller.call.over(), "a call is over that still holds something");
         self.free.push(caller.ticket.slot);
+        if caller.source == NOBODY {
+            return;
+        }
         if let Some(next) = self.sources[caller.source].after_end(&mut self.dice, now) {
             self.queue.plan(next, Event::Arrive { source: caller.source });
         }

@@ -23,7 +23,16 @@ fn retries(attempts: u32, base: Duration) -> Option<Arc<retry::Rules>> {
 }
 
 fn request(retry: Option<Arc<retry::Rules>>, timeout: timeout::Rules) -> Request {
-    Request { service: 0, retry, timeout, idempotency: Idempotency::Safe, hash: None, patience: None }
+    Request {
+        service: 0,
+        retry,
+        timeout,
+        idempotency: Idempotency::Safe,
+        hash: None,
+        patience: None,
+        chain: Arc::default(),
+        mirrors: Vec::new(),
+    }
 }
 
 /// Poisson arrivals from the start on.

@@ -76,6 +76,10 @@ fn what_must_hold_holds_for_every_seed() {
         sum.tries += outcome.report.tries;
         ejected += outcome.lines.iter().filter(|line| line.what.to_string().starts_with("ejected")).count();
         retried += outcome.lines.iter().filter(|line| line.what.to_string().starts_with("wait")).count();
+        sum.copies += outcome.report.copies;
+        for (status, count) in outcome.report.filtered {
+            *sum.filtered.entry(status).or_default() += count;
+        }
         for (word, count) in outcome.report.refused {
             *sum.refused.entry(word).or_default() += count;
         }
@@ -86,6 +90,7 @@ fn what_must_hold_holds_for_every_seed() {
     );
     // A sweep in which nothing happens would hold as well.
     assert!(sum.started > 100 * count && retried as u64 > count && ejected as u64 > count / 4);
+    assert!(sum.copies > 1000 && sum.filtered[&429] > 1000 && sum.filtered[&418] > 100, "{:?}", sum.filtered);
     for word in ["overflow", "client_gone", "timeout", "per_try_timeout", "no_healthy_endpoint", "connect_failed"] {
         assert!(sum.refused.get(word).is_some_and(|times| *times > 10), "never {word}");
     }

@@ -4,16 +4,21 @@
 
 use super::outcome::length;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use weir_policy::balance::key::Key;
 use weir_policy::balance::{Hash, Shape};
 use weir_policy::budget::Written;
 use weir_policy::discovery::Discovery;
+use weir_policy::fault::{Abort, AbortStatus, Delay, Length, Status};
+use weir_policy::filter::{Chain, Filter};
+use weir_policy::limit::{Fill, Limit, LimitIndex};
 use weir_policy::outlier::Origin;
 use weir_policy::place::Place;
 use weir_policy::plan::{Endpoint, Service, Upstream};
 use weir_policy::retry::{Conditions, NonIdempotent, Previous};
-use weir_policy::{balance, budget, connection, inflight, outlier, retry, timeout};
+use weir_policy::share::Share;
+use weir_policy::{balance, budget, connection, fault, inflight, limit, outlier, rate, retry, timeout};
 
 /// What a script's calls meet.
 #[derive(Clone, Debug)]
@@ -21,6 +26,9 @@ pub struct Rules {
     pub upstream: Upstream,
     pub retry: Option<retry::Rules>,
     pub timeout: timeout::Rules,
+    pub fault: fault::Rules,
+    pub limit: Option<Fill>,
+    pub rate: Option<rate::Amount>,
     /// Of the generator that decisions draw from.
     pub seed: u64,
     /// Steps of calls are not shown.
@@ -30,7 +38,16 @@ pub struct Rules {
 impl Default for Rules {
     /// Three endpoints in turn, no retries, no limits.
     fn default() -> Self {
-        Self { upstream: upstream(3), retry: None, timeout: timeout::Rules::default(), seed: 1, only_looks: false }
+        Self {
+            upstream: upstream(3),
+            retry: None,
+            timeout: timeout::Rules::default(),
+            fault: fault::Rules::default(),
+            limit: None,
+            rate: None,
+            seed: 1,
+            only_looks: false,
+        }
     }
 }
 
@@ -107,6 +124,9 @@ impl Rules {
                 self.retry = Some(rules);
             }
             "timeout" => settings.into_iter().try_for_each(|setting| set_timeout(&mut self.timeout, &setting))?,
+            "fault" | "limit" | "rate" => {
+                settings.into_iter().try_for_each(|setting| self.set_filter(policy, &setting))?;
+            }
             "inflight" => {
                 let ceilings = &mut self.upstream.inflight;
                 settings.into_iter().try_for_each(|setting| set_inflight(ceilings, &setting))?;
@@ -124,6 +144,30 @@ impl Rules {
             _ => return Err(format!("{policy}: no such policy")),
         }
         Ok(())
+    }
+
+    fn set_filter(&mut self, filter: &str, setting: &Setting<'_>) -> Result<(), String> {
+        let second = Duration::from_secs(1);
+        match filter {
+            "fault" => set_fault(&mut self.fault, setting),
+            "limit" => set_limit(self.limit.get_or_insert(Fill { max: 1, per_fill: 1, interval: second }), setting),
+            _ => set_rate(self.rate.get_or_insert(rate::Amount::bucket(1, second, 1)), setting),
+        }
+    }
+
+    /// What every request passes first: the fault, then the limits.
+    pub fn chain(&self) -> Chain {
+        let fault = Some(Filter::Fault(self.fault.clone())).filter(|_| !self.fault.is_idle());
+        let limit = self.limit.map(|fill| {
+            let always = limit::Rules::new("default/limit#0".into(), Some(fill));
+            let rules = limit::Rules { enabled: Share::ALL, enforced: Share::ALL, ..always };
+            Filter::Limit(Limit { rules: Arc::new(rules), index: LimitIndex(0), actions: Vec::new() })
+        });
+        let rate = self.rate.map(|amount| {
+            let rules = Arc::new(rate::Rules::new("default/rate#0".into(), amount));
+            Filter::Rate(rate::Limit { rules, index: rate::RateIndex(0) })
+        });
+        Chain { filters: fault.into_iter().chain(limit).chain(rate).collect() }
     }
 
     /// `3`, or `10.0.0.1 weight 2, 10.0.0.4`: the last numbers of their addresses name them.
@@ -159,6 +203,42 @@ fn set_retry(rules: &mut retry::Rules, setting: &Setting<'_>) -> Result<(), Stri
         "previous" if setting.value == "allow" => rules.previous = Previous::Allow,
         "picks" => rules.picks = setting.number()?,
         "guard" if setting.value == "off" => rules.non_idempotent = NonIdempotent::Retry,
+        _ => return setting.unknown(),
+    }
+    Ok(())
+}
+
+/// `delay 100ms of 10`, `abort 503 of 2.5`: percent of the requests.
+fn set_fault(rules: &mut fault::Rules, setting: &Setting<'_>) -> Result<(), String> {
+    let (value, percent) = setting.value.split_once(" of ").ok_or("VALUE of PERCENT")?;
+    let share = Share::of_percent(percent.parse().map_err(|_| format!("{percent}: no percentage"))?);
+    match setting.key {
+        "delay" => rules.delay = Some(Delay { length: Length::Fixed(length(value)?), share }),
+        "abort" => {
+            let status = value.parse().map_err(|_| format!("{value}: no status"))?;
+            rules.abort = Some(Abort { status: AbortStatus::Fixed(Status::Http(status)), share });
+        }
+        _ => return setting.unknown(),
+    }
+    Ok(())
+}
+
+fn set_limit(fill: &mut Fill, setting: &Setting<'_>) -> Result<(), String> {
+    match setting.key {
+        "tokens" => fill.max = setting.number()?,
+        "per_fill" => fill.per_fill = setting.number()?,
+        "interval" => fill.interval = setting.length()?,
+        _ => return setting.unknown(),
+    }
+    Ok(())
+}
+
+fn set_rate(amount: &mut rate::Amount, setting: &Setting<'_>) -> Result<(), String> {
+    match setting.key {
+        "requests" => amount.requests = setting.number()?,
+        "per" => amount.per = setting.length()?,
+        "burst" => amount.burst = setting.number()?,
+        "fixed" => amount.how = rate::How::Fixed,
         _ => return setting.unknown(),
     }
     Ok(())

@@ -18,7 +18,7 @@ impl<S: Servers> World<S> {
         self.report.attempt(Endpoint { service: caller.service, address: attempt.address }, now);
         let ticket = self.next_step(caller.ticket.slot);
         caller.ticket = ticket;
-        let deadline = attempt.limits.deadline(caller.began);
+        let deadline = attempt.limits.deadline(caller.admitted);
         let link = match self.services[caller.service].lend(attempt.address, ticket) {
             Lent::Ready => Link::Sent,
             Lent::Dial => Link::Dialling,

@@ -10,6 +10,7 @@ use weir_policy::cluster::Cluster;
 use weir_policy::inflight::Inflight;
 use weir_policy::outlier;
 use weir_policy::plan::Upstream;
+use weir_policy::refusal::Refusal;
 use weir_policy::time::Time;
 use weir_sim::report::Report;
 use weir_sim::trace::{Line, What};
@@ -24,6 +25,8 @@ pub(crate) struct Invariants<'a> {
     ejected: u32,
     calls: HashMap<u64, Known>,
     firsts: Recent,
+    /// Calls that began: filters had let their requests pass.
+    begun: u64,
     /// Of the default budget's time: another budget's says nothing to it.
     by_default: ByDefault,
     tries: u64,
@@ -41,6 +44,32 @@ struct Known {
     began: Option<Time>,
     tries: u32,
     ends: u32,
+    /// It is a copy: of another service, and none of the rules here is about it.
+    copy: bool,
+}
+
+impl Known {
+    /// Is it still before its filters, or at its end by them? A call itself answers nothing without a try.
+    const fn outside(&self, what: &What) -> bool {
+        match what {
+            What::Delay(_) => true,
+            What::Answer { .. } | What::Refuse { refusal: Refusal::ClientGone, .. } => self.tries == 0,
+            _ => false,
+        }
+    }
+
+    /// A copy has one try, and one end.
+    fn copied(&mut self, what: &What, tries: &mut u64) -> Held {
+        match what {
+            What::Try { .. } => {
+                *tries += 1;
+                self.tries += 1;
+            }
+            What::Answer { .. } | What::Refuse { .. } => self.ends += 1,
+            _ => {}
+        }
+        hold(self.tries <= 1 && self.ends <= 1, || "a copy is sent twice, or ends twice".to_owned())
+    }
 }
 
 /// Moments of the last ten seconds.
@@ -76,6 +105,7 @@ impl<'a> Invariants<'a> {
             ejected: 0,
             calls: HashMap::new(),
             firsts: Recent::default(),
+            begun: 0,
             by_default: ByDefault::default(),
             tries: 0,
         }
@@ -95,8 +125,13 @@ impl<'a> Invariants<'a> {
 
     fn step(&mut self, cluster: &Cluster, line: &Line) -> Held {
         let known = self.calls.entry(line.call).or_default();
-        if line.call > 0 && known.began.is_none() {
+        known.copy |= line.what == What::Copy;
+        if known.copy {
+            return known.copied(&line.what, &mut self.tries);
+        }
+        if line.call > 0 && known.began.is_none() && !known.outside(&line.what) {
             known.began = Some(line.at);
+            self.begun += 1;
             self.firsts.add(line.at);
             if cluster.rules().budget == budget::Rules::Default {
                 self.by_default.firsts.add(line.at);
@@ -127,7 +162,8 @@ impl<'a> Invariants<'a> {
             What::End | What::CutOff | What::Left => {
                 hold(known.ends == 1, || format!("call {} ends without an answer", line.call))
             }
-            What::Note(_) => Ok(()),
+            What::Delay(_) => hold(known.tries == 0, || format!("call {} is held up after a try", line.call)),
+            What::Note(_) | What::Copy => Ok(()),
         }
     }
 
@@ -200,15 +236,20 @@ impl<'a> Invariants<'a> {
         hold(report.started == report.ended, || format!("{} began, {} ended", report.started, report.ended))?;
         let answered: u64 = report.answered.values().sum();
         let refused: u64 = report.refused.values().sum();
-        let sum = answered + refused + report.broken_off;
+        let filtered: u64 = report.filtered.values().sum();
+        let sum = answered + refused + filtered + report.broken_off;
         hold(sum == report.ended, || format!("{sum} ends by kind, {} in all", report.ended))?;
         hold(report.tries == self.tries, || format!("{} tries counted, {} seen", report.tries, self.tries))?;
         let shares: u64 = report.endpoints.values().map(|share| share.tries).sum();
         hold(shares == self.tries, || format!("{shares} tries by endpoint, {} seen", self.tries))?;
         let open = self.calls.iter().find(|(call, known)| **call > 0 && known.ends != 1);
         hold(open.is_none(), || format!("call {:?} has not ended once", open.map(|(call, _)| *call)))?;
-        let counts = cluster.counts;
-        hold(counts.firsts == report.started, || format!("{} firsts of {}", counts.firsts, report.started))
+        let firsts = cluster.counts.firsts;
+        hold(firsts == self.begun, || format!("{firsts} firsts, {} calls", self.begun))?;
+        // Who left while a fault held it up never was a call.
+        let most = report.started - report.copies - filtered;
+        let left = report.refused.get("client_gone").copied().unwrap_or(0);
+        hold(firsts <= most && firsts + left >= most, || format!("{firsts} firsts of {most}, {left} left"))
     }
 }
 

@@ -6,17 +6,22 @@ use std::time::Duration;
 use weir_policy::balance::key::Key;
 use weir_policy::balance::{Hash, Shape};
 use weir_policy::budget::Written;
+use weir_policy::fault::{Abort, AbortStatus, Delay, Length, Status};
+use weir_policy::filter::{Chain, Filter};
+use weir_policy::limit::{Fill, Limit, LimitIndex};
 use weir_policy::outlier::Origin;
 use weir_policy::plan::Upstream;
 use weir_policy::retry::{BackOff, Conditions, Idempotency, NonIdempotent, Previous};
 use weir_policy::rng::Rng;
+use weir_policy::share::Share;
 use weir_policy::time::Time;
-use weir_policy::{balance, budget, inflight, outlier, retry, timeout};
+use weir_policy::{balance, budget, fault, inflight, limit, outlier, rate, retry, timeout};
+use weir_sim::gate::Pots;
 use weir_sim::latency::Latency;
 use weir_sim::modelled::Modelled;
 use weir_sim::script::rules::{endpoint, upstream};
 use weir_sim::server::{Failure, Fate, Fault, Outage, Rules};
-use weir_sim::traffic::{Request, Traffic};
+use weir_sim::traffic::{Mirror, Request, Traffic};
 use weir_sim::world::{Planned, World};
 
 /// How long traffic comes.
@@ -55,9 +60,11 @@ impl Mesh {
         for (address, rules) in &self.servers {
             servers = servers.with(*address, rules.clone());
         }
-        let services = vec![Arc::new(self.upstream.clone())];
+        // The second serves copies only.
+        let services = vec![Arc::new(self.upstream.clone()), Arc::new(upstream(3))];
         let mut world = World::new(services, servers, self.traffic.clone(), self.seed);
         world.keep_lines();
+        world.lend(Pots::of(&self.request.chain));
         for (at, upstream) in &self.reloads {
             world.plan(*at, Planned::Renew { service: 0, upstream: Arc::new(upstream.clone()) });
         }
@@ -169,8 +176,45 @@ impl Dice {
             timeout: timeout::Rules { whole, per_try },
             idempotency: self.one(&[Idempotency::Safe, Idempotency::Safe, Idempotency::Unsafe]),
             hash: None,
+            chain: Arc::new(self.chain()),
+            mirrors: self.mirrors(),
             patience: if whole.is_none() || self.chance(30) { Some(patience) } else { None },
         }
+    }
+
+    fn chain(&mut self) -> Chain {
+        let mut filters = Vec::new();
+        if self.chance(40) {
+            let shares = [0.0, 1.0, 10.0, 50.0];
+            let delay =
+                Delay { length: Length::Fixed(self.millis(1, 300)), share: Share::of_percent(self.one(&shares)) };
+            let status = AbortStatus::Fixed(Status::Http(self.one(&[418, 503])));
+            let abort = Abort { status, share: Share::of_percent(self.one(&shares)) };
+            filters.push(Filter::Fault(fault::Rules { delay: Some(delay), abort: Some(abort), ..Default::default() }));
+        }
+        if self.chance(40) {
+            let fill = Fill {
+                max: self.between(1, 40) as u32,
+                per_fill: self.between(1, 10) as u32,
+                interval: self.millis(50, 2000),
+            };
+            let rules = limit::Rules::new("default/limit#0".into(), Some(fill));
+            let rules = limit::Rules { enabled: Share::ALL, enforced: Share::ALL, ..rules };
+            filters.push(Filter::Limit(Limit { rules: Arc::new(rules), index: LimitIndex(0), actions: Vec::new() }));
+        }
+        if self.chance(20) {
+            let how = self.one(&[rate::How::Bucket, rate::How::Fixed]);
+            let (requests, burst) = (self.between(1, 40) as u32, self.between(1, 20) as u32);
+            let amount = rate::Amount { requests, per: self.millis(50, 2000), burst, how };
+            let rules = Arc::new(rate::Rules::new("default/rate#0".into(), amount));
+            filters.push(Filter::Rate(rate::Limit { rules, index: rate::RateIndex(0) }));
+        }
+        Chain { filters }
+    }
+
+    fn mirrors(&mut self) -> Vec<Mirror> {
+        let share = Share::of_percent(self.one(&[10.0, 100.0]));
+        if self.chance(30) { vec![Mirror { service: 1, share }] } else { Vec::new() }
     }
 
     fn traffic(&mut self, request: &Request) -> Traffic {
