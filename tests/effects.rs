@@ -187,20 +187,20 @@ fn breaker_states_two_of_ten_are_out_for_thirty_seconds_and_come_back() {
 #[test]
 fn delay_injection_holds_up_a_tenth_for_five_seconds_and_fails_nobody() {
     let mesh = Mesh::new(3).route("fault: { delay: { percent: 10, fixedDelay: 5s } }");
-    let run = mesh.run(Rules::default(), every(&mesh.request("/"), Duration::from_millis(1), 20_000));
-    assert_eq!(run.report.answered, BTreeMap::from([(200, 20_000)]));
+    let run = mesh.run(Rules::default(), every(&mesh.request("/"), Duration::from_millis(1), 60_000));
+    assert_eq!(run.report.answered, BTreeMap::from([(200, 60_000)]));
     let held_up = mesh::delays(&run.lines);
-    within(held_up.len() as u64, 20_000, 0.1);
+    within(held_up.len() as u64, 60_000, 0.1);
     assert!(held_up.iter().all(|delay| *delay == seconds(5)));
 }
 
 #[test]
 fn error_injection_answers_a_twentieth_with_500_and_does_not_ask_the_service() {
     let mesh = Mesh::new(3).route("fault: { abort: { percent: 5, httpStatus: 500 } }");
-    let run = mesh.run(Rules::default(), every(&mesh.request("/"), Duration::from_millis(1), 20_000));
+    let run = mesh.run(Rules::default(), every(&mesh.request("/"), Duration::from_millis(1), 60_000));
     let aborted = run.report.filtered[&500];
-    within(aborted, 20_000, 0.05);
-    assert_eq!(run.report.tries, 20_000 - aborted);
+    within(aborted, 60_000, 0.05);
+    assert_eq!(run.report.tries, 60_000 - aborted);
 }
 
 #[test]
