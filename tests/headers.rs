@@ -88,7 +88,9 @@ fn hdr_04_the_edge_owns_who_the_client_is() {
 fn hdr_05_a_route_sees_every_line_of_a_field() {
     let backend = Recorder::start();
     let routes = rules(
-        "  - match: [{ headers: { x-tenant: { exact: good } } }]
+        "  - match: [{ headers: { x-denied: { exact: evil } } }]
+    directResponse: { status: 403 }
+  - match: [{ headers: { x-tenant: { exact: good } } }]
     route: [{ destination: { host: app.test } }]
   - match: [{ headers: { x-pattern: { regex: \"go+d\" } } }]
     route: [{ destination: { host: app.test } }]
@@ -110,6 +112,13 @@ fn hdr_05_a_route_sees_every_line_of_a_field() {
         b"X-Pattern: good\r\nX-Pattern: evil",
     ] {
         assert_eq!(ask(lines), 404, "{}", String::from_utf8_lossy(lines));
+    }
+    // A second field does not hide the first from a rule that denies.
+    for lines in [
+        &b"X-Tenant: good\r\nX-Denied: evil\r\nX-Denied: good"[..],
+        b"X-Tenant: good\r\nX-Denied: good\r\nX-Denied: evil",
+    ] {
+        assert_eq!(ask(lines), 403, "{}", String::from_utf8_lossy(lines));
     }
     assert_eq!(ask(b"X-Pattern: gooood"), 200);
     assert_eq!(backend.requests().len(), 2);

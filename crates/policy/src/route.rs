@@ -99,8 +99,7 @@ pub enum Pattern {
     Regex(Regex),
 }
 
-/// A condition on one header. Of several fields of that name each counts for itself, as in Envoy: one that has the value is
-/// enough, so no second field can hide it.
+/// A condition on one header. Each of several fields of that name counts for itself, as in Envoy.
 #[derive(Clone, PartialEq, Debug)]
 pub struct HeaderMatch {
     /// Lower case.
@@ -112,7 +111,10 @@ pub struct HeaderMatch {
 pub enum Want {
     Present,
     Absent,
+    /// One field that has the value is enough: no second one hides it from a rule that answers.
     Value(Pattern),
+    /// Every field has the value: no second one is carried past a rule that lets through.
+    Every(Pattern),
     /// `withoutHeaders` with a value: no field has it; a missing header counts as an empty one.
     Not(Pattern),
 }
@@ -402,19 +404,21 @@ impl HeaderMatch {
     }
 
     pub(crate) fn holds(&self, headers: &dyn Headers) -> bool {
-        let (mut present, mut hit) = (false, false);
+        let (mut present, mut hit, mut missed) = (false, false, false);
         let pattern = match &self.want {
             Want::Present | Want::Absent => None,
-            Want::Value(pattern) | Want::Not(pattern) => Some(pattern),
+            Want::Value(pattern) | Want::Every(pattern) | Want::Not(pattern) => Some(pattern),
         };
         headers.each(&self.name, &mut |value| {
             present = true;
-            hit |= pattern.is_some_and(|pattern| pattern.matches(value));
+            let matches = pattern.is_some_and(|pattern| pattern.matches(value));
+            (hit, missed) = (hit | matches, missed | !matches);
         });
         match &self.want {
             Want::Present => present,
             Want::Absent => !present,
             Want::Value(_) => hit,
+            Want::Every(_) => hit && !missed,
             Want::Not(pattern) => !hit && (present || !pattern.matches(b"")),
         }
     }

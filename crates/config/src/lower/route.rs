@@ -14,6 +14,7 @@ use weir_policy::fault;
 use weir_policy::filter::{Chain, Filter};
 use weir_policy::format::Value;
 use weir_policy::origin::Source;
+use weir_policy::plan::Compatibility;
 use weir_policy::route::{
     Action, Case, Destination, Direct, Edits, Forward, HeaderEdits, HeaderMatch, Match, Mirror, Pattern, QueryMatch,
     Redirect, Rewrite, Route, Target, Want,
@@ -240,8 +241,21 @@ pub fn edits(written: &Headers, route: &str) -> HeaderEdits {
     HeaderEdits { request: side(&written.request), response: side(&written.response) }
 }
 
-/// The conditions of a match block that depend on the request.
+/// The conditions of a rule's match block. Several fields of a header count as is safe for what the rule does: all of them
+/// must say what lets a request through, one is enough for an answer of ours. In Envoy one always is.
+pub fn conditions_of(rule: &Action, written: &HttpMatch, compatibility: Compatibility) -> Match {
+    match (rule, compatibility) {
+        (Action::Forward(_), Compatibility::Weir) => matching(written, Want::Every),
+        (Action::Redirect(_) | Action::Direct(_), _) | (_, Compatibility::Istio) => conditions(written),
+    }
+}
+
+/// The conditions of a match block that depend on the request; of several fields of a header one is enough.
 pub fn conditions(written: &HttpMatch) -> Match {
+    matching(written, Want::Value)
+}
+
+fn matching(written: &HttpMatch, value: fn(Pattern) -> Want) -> Match {
     let one = |found: &Option<At<StringMatch>>| found.as_ref().and_then(|found| pattern(&found.value));
     // Of a regular expression it says nothing, as in Envoy.
     let case = if written.ignore_case { Case::Ignored } else { Case::Matters };
@@ -249,7 +263,7 @@ pub fn conditions(written: &HttpMatch) -> Match {
     let with = written.headers.iter().map(|(name, found)| {
         let want = match wanted(found) {
             None => Want::Present,
-            Some(pattern) => Want::Value(pattern.unwrap_or_else(never)),
+            Some(pattern) => value(pattern.unwrap_or_else(never)),
         };
         HeaderMatch { name: name.to_ascii_lowercase().into(), want }
     });

@@ -153,7 +153,8 @@ impl Rules {
                 self.open.push(true);
             }
             for written in rule.matches.iter().filter(|written| applies(written, of, at, bundle)) {
-                self.entries.push(Entry { when: route::conditions(written), then: Arc::clone(&then) });
+                let when = route::conditions_of(&then.action, written, clusters.compatibility);
+                self.entries.push(Entry { when, then: Arc::clone(&then) });
                 self.open.push(is_open(written));
             }
         }

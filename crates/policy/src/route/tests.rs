@@ -109,6 +109,11 @@ fn all_conditions_of_a_match_must_hold() {
     assert!(!when.holds(&facts("h", "/x?q=1", &Pairs(&[("x-a", "1")]))));
     assert!(!when.holds(&facts("h", "/x?q=1", &Pairs(&[("x-a", "2"), ("x-b", "")]))));
     assert!(!when.holds(&facts("h", "/x?q=1", &Pairs(&[("x-a", "2"), ("x-c", "yes"), ("x-c", "no")]))));
+    let every = HeaderMatch { name: "x-a".into(), want: Want::Every(Pattern::Exact(b"2".as_slice().into())) };
+    assert!(every.holds(&Pairs(&[("x-a", "2"), ("x-a", "2")])));
+    for not in [&[("x-a", "2"), ("x-a", "1")][..], &[("x-a", "1"), ("x-a", "2")], &[]] {
+        assert!(!every.holds(&Pairs(not)));
+    }
 }
 
 #[test]

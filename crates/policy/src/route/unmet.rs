@@ -57,6 +57,7 @@ impl fmt::Display for Unmet<'_> {
                 Want::Present => write!(f, "the header {name} is there"),
                 Want::Absent => write!(f, "the header {name} is not there"),
                 Want::Value(pattern) => write!(f, "the header {name} {pattern}"),
+                Want::Every(pattern) => write!(f, "every header {name} {pattern}"),
                 Want::Not(pattern) => write!(f, "the header {name} is not one that {pattern}"),
             },
             Self::Query(QueryMatch { name, value }) => match value {
