@@ -31,14 +31,23 @@ def permitted(expression, allowed):
     return eval(" ".join(parts))  # only True, False, and, or, parentheses are left
 
 
-def unused(package):
+def library_names(packages):
+    """What each package is called in code: its library may have another name than it has."""
+    kinds = {"lib", "proc-macro", "rlib"}
+    return {
+        package["name"]: target["name"].replace("-", "_")
+        for package in packages for target in package["targets"] if kinds & set(target["kind"])
+    }
+
+
+def unused(package, called):
     folder = pathlib.Path(package["manifest_path"]).parent
     files = [path for name in ("src", "tests", "benches", "examples") for path in (folder / name).rglob("*.rs")]
     code = "\n".join(path.read_text() for path in files)
     features = json.dumps(package["features"])
     for dependency in package["dependencies"]:
         name = dependency["rename"] or dependency["name"]
-        word = name.replace("-", "_")
+        word = called.get(name, name.replace("-", "_"))
         if not re.search(rf"\b{word}\b", code) and f"dep:{name}" not in features:
             yield f"{package['name']} does not use {name}: remove it from its Cargo.toml"
 
@@ -58,9 +67,10 @@ def main():
     allowed, banned = set(rules["licenses"]["allow"]), {ban["crate"]: ban["reason"] for ban in rules["bans"]["deny"]}
     members, problems = set(metadata["workspace_members"]), []
     packages = built(metadata)
+    called = library_names(metadata["packages"])
     for package in packages:
         if package["id"] in members:
-            problems += unused(package)
+            problems += unused(package, called)
             continue
         name = f"{package['name']} {package['version']}"
         if package["name"] in banned:
