@@ -64,7 +64,7 @@ struct Stage {
     admin: SocketAddr,
     documents: Documents,
     _admin: admin::Server,
-    _following: std::sync::mpsc::Sender<()>,
+    _following: std::sync::mpsc::Sender<weir_control::source::Change>,
 }
 
 impl Stage {

@@ -23,9 +23,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use weir_config::{Bundle, Code, Compiler, Problem, Severity, Text, compile};
 use weir_control::follow::Follower;
+use weir_control::source::{Change, Reader, Sources};
 use weir_control::state::State;
 use weir_control::store::{Store, Version, errors, hash};
-use weir_control::{DataPlane, EndpointState, Tap, admin, source};
+use weir_control::{DataPlane, EndpointState, Tap, admin};
 use weir_policy::decision::{Decision, Filter};
 use weir_policy::plan::Plan;
 use weir_proxy::{Handed, Handle, Options, Trouble};
@@ -79,7 +80,8 @@ struct Beginning {
     plan: Plan,
     texts: Vec<Text>,
     problems: Vec<Problem>,
-    /// Remembers them.
+    /// Remember what was given.
+    reader: Reader,
     compiler: Compiler,
     /// Why these are the last good documents and not the given ones.
     instead: Option<String>,
@@ -122,7 +124,7 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
     let version = store.accept(version.hash, begun.problems.clone());
     let shared = Arc::clone(&plane) as Arc<dyn DataPlane>;
     let follower = Follower::new(args.files.clone(), args.documents.options(), shared, store);
-    let follower = Arc::new(follower.keeping(state).remembering(begun.compiler));
+    let follower = Arc::new(follower.keeping(state).remembering(begun.reader, begun.compiler));
     match begun.instead {
         Some(why) => follower.store.refuse(begun.problems, why),
         None => follower.keep(&begun.texts),
@@ -151,15 +153,16 @@ pub(crate) fn run(args: Run) -> anyhow::Result<ExitCode> {
 }
 
 fn begin(args: &Run, state: Option<&State>) -> anyhow::Result<Beginning> {
-    let (texts, unreadable) = source::read(&args.files);
+    let (mut reader, mut compiler) = (Reader::default(), Compiler::default());
+    let Sources { texts, problems: unreadable, .. } = reader.read(&args.files, &Change::Anything);
     let bundle = Bundle { texts, options: args.documents.options() };
-    let mut compiler = Compiler::default();
     let (plan, mut problems) = compiler.compile(&bundle);
+    reader.keep(bundle.texts.clone());
     problems.extend(unreadable);
     print(&problems, &bundle.texts);
     let count = errors(&problems);
     if count == 0 {
-        return Ok(Beginning { plan, texts: bundle.texts, problems, compiler, instead: None });
+        return Ok(Beginning { plan, texts: bundle.texts, problems, reader, compiler, instead: None });
     }
     let Some(texts) = state.and_then(State::load) else {
         bail!("the configuration has errors: nothing was started");
@@ -174,7 +177,7 @@ fn begin(args: &Run, state: Option<&State>) -> anyhow::Result<Beginning> {
     let first = first.map(|problem| format!("{}: {}", problem.place, problem.words)).unwrap_or_default();
     let why = format!("at the start: {count} errors; the first: {first}");
     eprintln!("weir: DEGRADED: the given documents cannot be served; serving the last good ones of --state");
-    Ok(Beginning { plan, texts: bundle.texts, problems, compiler, instead: Some(why) })
+    Ok(Beginning { plan, texts: bundle.texts, problems, reader, compiler, instead: Some(why) })
 }
 
 fn start_admin(

@@ -30,10 +30,10 @@ pub struct Service {
 }
 
 /// All services, by every name they have.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Graph {
     pub services: Vec<Arc<Service>>,
-    names: HashMap<String, usize>,
+    names: Arc<HashMap<String, usize>>,
 }
 
 const DOMAIN: &str = ".svc.cluster.local";
@@ -55,28 +55,21 @@ impl Graph {
     pub fn build(entries: Vec<ServiceEntry>, workloads: &[Workload], problems: &mut Vec<Problem>) -> Self {
         let mut graph = Self::default();
         for entry in entries {
-            let mut members = entry.endpoints;
-            if let Some(selector) = &entry.selector {
-                let chosen = workloads.iter().filter(|workload| {
-                    workload.namespace == entry.namespace
-                        && selector.iter().all(|label| workload.labels.contains(label))
-                });
-                members.extend(chosen.cloned());
-            }
-            for host in entry.hosts {
-                let service = Service {
-                    canonical: canonical(&host.value, &entry.namespace),
-                    host: host.value.to_ascii_lowercase(),
-                    namespace: entry.namespace.clone(),
-                    ports: entry.ports.clone(),
-                    workloads: members.clone(),
-                    resolution: entry.resolution,
-                    place: host.place,
-                };
+            for service in services(entry, workloads) {
                 graph.add(service, problems);
             }
         }
         graph
+    }
+
+    /// Puts the services of an entry in the place of those of an old one with the same hosts, as far as it had any.
+    pub fn replace(&mut self, old: &ServiceEntry, entry: ServiceEntry, workloads: &[Workload]) {
+        for (old, service) in old.hosts.iter().zip(services(entry, workloads)) {
+            let found = self.named(&service.canonical).filter(|index| self.services[*index].place == old.place);
+            if let Some(index) = found {
+                self.services[index] = Arc::new(service);
+            }
+        }
     }
 
     fn add(&mut self, service: Service, problems: &mut Vec<Problem>) {
@@ -88,7 +81,7 @@ impl Graph {
             problems.push(Problem::new(Code::DuplicateResource, service.place, words).hint("merge the two"));
             return;
         }
-        self.names.insert(service.canonical.clone(), self.services.len());
+        Arc::make_mut(&mut self.names).insert(service.canonical.clone(), self.services.len());
         self.services.push(Arc::new(service));
     }
 
@@ -99,6 +92,9 @@ impl Graph {
 
     /// Does every name mean the same place in the list of services?
     pub fn same_names(&self, other: &Self) -> bool {
+        if Arc::ptr_eq(&self.names, &other.names) {
+            return true;
+        }
         let pairs = || self.services.iter().zip(&other.services);
         self.services.len() == other.services.len()
             && pairs().all(|(one, other)| one.host == other.host && one.namespace == other.namespace)
@@ -113,6 +109,26 @@ impl Graph {
         // `user-service.default` means the mesh's, unless it is a host of its own.
         self.names.get(&format!("{name}{DOMAIN}")).copied()
     }
+}
+
+/// The services of an entry, with the workloads that it selects.
+fn services(entry: ServiceEntry, workloads: &[Workload]) -> impl Iterator<Item = Service> {
+    let ServiceEntry { namespace, hosts, ports, resolution, endpoints: mut members, selector, .. } = entry;
+    if let Some(selector) = selector {
+        let chosen = workloads.iter().filter(|workload| {
+            workload.namespace == namespace && selector.iter().all(|label| workload.labels.contains(label))
+        });
+        members.extend(chosen.cloned());
+    }
+    hosts.into_iter().map(move |host| Service {
+        canonical: canonical(&host.value, &namespace),
+        host: host.value.to_ascii_lowercase(),
+        namespace: namespace.clone(),
+        ports: ports.clone(),
+        workloads: members.clone(),
+        resolution,
+        place: host.place,
+    })
 }
 
 impl Service {

@@ -5,9 +5,10 @@
 //! ```
 
 use crate::DataPlane;
-use crate::source::{Reader, Watch};
+use crate::source::{Change, Reader, Sources, Watch};
 use crate::state::State;
-use crate::store::{Store, Version, errors, hash};
+use crate::store::{Store, Version, errors};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,10 +44,10 @@ impl Follower {
         Self { paths, options, plane, store, state: None, turn: Mutex::default() }
     }
 
-    /// Remembers what was read for the first version.
+    /// Remembers what was read at the start.
     #[must_use]
-    pub fn remembering(self, compiler: Compiler) -> Self {
-        Self { turn: Mutex::new(Turn { compiler, reader: Reader::default() }), ..self }
+    pub fn remembering(self, reader: Reader, compiler: Compiler) -> Self {
+        Self { turn: Mutex::new(Turn { reader, compiler }), ..self }
     }
 
     /// Keeps each good version there.
@@ -69,11 +70,15 @@ impl Follower {
     /// # Errors
     /// Why the documents were refused; the last good plan stays.
     pub fn reload(&self) -> Result<Version, String> {
+        self.take_in(&Change::Anything)
+    }
+
+    fn take_in(&self, change: &Change) -> Result<Version, String> {
         let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let Turn { reader, compiler } = &mut *turn;
-        let (texts, unreadable) = reader.read(&self.paths);
+        let Sources { texts, problems, hash } = reader.read(&self.paths, change);
         let bundle = Bundle { texts, options: self.options.clone() };
-        let outcome = self.take(&bundle, compiler, unreadable);
+        let outcome = self.take(&bundle, hash, compiler, problems);
         reader.keep(bundle.texts);
         self.renew();
         outcome
@@ -87,8 +92,13 @@ impl Follower {
         }
     }
 
-    fn take(&self, bundle: &Bundle, compiler: &mut Compiler, unreadable: Vec<Problem>) -> Result<Version, String> {
-        let hash = hash(&bundle.texts);
+    fn take(
+        &self,
+        bundle: &Bundle,
+        hash: u64,
+        compiler: &mut Compiler,
+        unreadable: Vec<Problem>,
+    ) -> Result<Version, String> {
         let (plan, mut problems) = compiler.compile(bundle);
         problems.extend(unreadable);
         let count = errors(&problems);
@@ -121,7 +131,7 @@ impl Follower {
     pub fn start(
         self: &Arc<Self>,
         say: impl Fn(&Result<Version, String>) + Send + 'static,
-    ) -> std::io::Result<Sender<()>> {
+    ) -> std::io::Result<Sender<Change>> {
         let (sender, receiver) = channel();
         let watcher = Watch::start(&self.paths, sender.clone());
         let follower = Arc::clone(self);
@@ -131,7 +141,9 @@ impl Follower {
         Ok(sender)
     }
 
-    fn run(&self, changes: &Receiver<()>, mut watch: Option<Watch>, say: impl Fn(&Result<Version, String>)) {
+    fn run(&self, changes: &Receiver<Change>, mut watch: Option<Watch>, say: impl Fn(&Result<Version, String>)) {
+        // What changed between the first reading and the watch, nobody told.
+        let mut change = Change::Anything;
         // The watch is held as long as the thread: dropping it would end it.
         loop {
             if let Some(watch) = &mut watch {
@@ -140,18 +152,17 @@ impl Follower {
                     self.renew();
                 }
             }
-            if changes.recv().is_err() {
-                return;
-            }
+            let Ok(first) = changes.recv() else { return };
+            change = change.and(first);
             for _ in 0..BURST {
                 match changes.recv_timeout(QUIET) {
-                    Ok(()) => {}
+                    Ok(more) => change = change.and(more),
                     Err(RecvTimeoutError::Timeout) => break,
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
             }
             let before = self.store.status();
-            let outcome = self.reload();
+            let outcome = self.take_in(&std::mem::replace(&mut change, Change::Files(BTreeSet::new())));
             let changed = match &outcome {
                 Ok(version) => *version != before.version,
                 Err(why) => before.refused.as_ref() != Some(why),

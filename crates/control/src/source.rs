@@ -1,23 +1,29 @@
-//! Files and folders to texts, and word when they change.
+//! Files and folders to texts.
 //!
 //! ```text
-//!   paths ─► files, with size, times and inode ─┬─ as before, and not written a moment ago ─► the text as it was
-//!                                               └─ else ────────────────────────────────────► read
+//!   what changed is known (`watch`) ─► only those files │ else: all paths
+//!   files, with size, times and inode ─┬─ as before, and not written a moment ago ─► the text as it was
+//!                                      └─ else ────────────────────────────────────► read
 //! ```
 //! Does not: parse.
 
-use notify::{RecursiveMode, Watcher};
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use crate::store;
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::string::FromUtf8Error;
-use std::sync::mpsc::Sender;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weir_config::{Code, Problem, Text};
 use weir_policy::place::Place;
+
+pub use watch::{Change, Watch};
 
 /// Bytes of all texts together.
 const LARGEST: u64 = 256 << 20;
@@ -27,23 +33,40 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// Reads every document file under the paths, in path order; `-` is stdin. What cannot be read is a problem.
 pub fn read(paths: &[PathBuf]) -> (Vec<Text>, Vec<Problem>) {
-    Reader::default().read(paths)
+    let Sources { texts, problems, .. } = Reader::default().read(paths, &Change::Anything);
+    (texts, problems)
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Sources {
+    /// In path order. The caller's until they are given back ([`Reader::keep`]).
+    pub texts: Vec<Text>,
+    pub problems: Vec<Problem>,
+    /// As [`store::hash`] of the texts.
+    pub hash: u64,
 }
 
 /// Reads, and remembers: a file that did not change is not read again.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Reader {
-    /// By path.
-    known: HashMap<OsString, Known>,
+    /// In the order of the texts.
+    files: Vec<Known>,
+    /// Of the files; none while the reader's user has them.
+    texts: Vec<Text>,
+    /// Every change of a text is a change of its file's path: no links, nothing from stdin, nothing unreadable.
+    traceable: bool,
 }
 
 /// A file that was read.
+#[derive(Debug)]
 struct Known {
+    path: PathBuf,
     facts: Facts,
     /// It was written long enough before it was read.
     settled: bool,
-    /// `None` while the reader's user has it.
-    text: Option<Text>,
+    /// Of its text ([`store::sum`]).
+    sum: u64,
 }
 
 struct Found {
@@ -51,8 +74,17 @@ struct Found {
     facts: Facts,
 }
 
+/// Everything under the paths.
+#[derive(Default)]
+struct Walk {
+    files: Vec<Found>,
+    problems: Vec<Problem>,
+    /// There is a link among them.
+    linked: bool,
+}
+
 /// What tells one content of a file from another without reading it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 struct Facts {
     device: u64,
     inode: u64,
@@ -76,50 +108,127 @@ impl Facts {
 }
 
 impl Reader {
-    /// As [`read`]; what was read is the caller's until it is given back ([`Reader::keep`]).
-    pub fn read(&mut self, paths: &[PathBuf]) -> (Vec<Text>, Vec<Problem>) {
-        let (mut files, mut problems, mut texts) = (Vec::new(), Vec::new(), Vec::new());
-        for path in paths {
-            if path.as_os_str() == "-" {
-                match stdin() {
-                    Ok(text) => texts.push(text),
-                    Err(problem) => problems.push(*problem),
-                }
-            } else {
-                find(path, &mut files, &mut problems, Depth::Named);
-            }
-        }
-        if paths.len() > 1 {
-            files.sort_by(|one, other| one.path.cmp(&other.path));
-            files.dedup_by(|one, other| one.path == other.path);
-        }
-        let (mut total, mut before) = (0, std::mem::take(&mut self.known));
-        for Found { path, facts } in files {
-            total += facts.length;
-            let known = before.remove(path.as_os_str()).filter(|known| known.settled && known.facts == facts);
-            let text = match known.and_then(|known| known.text) {
-                Some(text) => Ok(text),
-                None => open(&path, facts.length, total),
-            };
-            match text {
-                Ok(text) => {
-                    let known = Known { settled: facts.settled(now()), facts, text: None };
-                    self.known.insert(path.into_os_string(), known);
-                    texts.push(text);
-                }
-                Err(problem) => problems.push(*problem),
-            }
-        }
-        (texts, problems)
+    /// As [`read`]; of the files only those are looked at that `change` names, where that is enough.
+    pub fn read(&mut self, paths: &[PathBuf], change: &Change) -> Sources {
+        let whole = self.traceable && self.files.len() == self.texts.len();
+        let again = match change {
+            Change::Files(changed) if whole => self.again(changed),
+            _ => None,
+        };
+        let problems = again.map_or_else(|| self.anew(paths), |()| Vec::new());
+        let hash = store::together(self.files.iter().map(|known| known.sum));
+        Sources { texts: std::mem::take(&mut self.texts), problems, hash }
     }
 
     /// Gives the texts back, so that they need not be read again as long as their files do not change.
     pub fn keep(&mut self, texts: Vec<Text>) {
-        for text in texts {
-            if let Some(known) = self.known.get_mut(OsStr::new(&*text.name)) {
-                known.text = Some(text);
+        self.texts = texts;
+    }
+
+    /// Looks at these files. `None`: that may not be all that changed.
+    fn again(&mut self, changed: &BTreeSet<PathBuf>) -> Option<()> {
+        let here = std::env::current_dir().ok();
+        for path in changed {
+            let short = here.as_ref().and_then(|here| path.strip_prefix(here).ok());
+            let at = self.place(path).or_else(|_| short.map_or(Err(0), |short| self.place(short)));
+            match at {
+                Ok(at) => self.look(at)?,
+                Err(_) if self.is_nothing(path) && short.is_none_or(|short| self.is_nothing(short)) => {}
+                Err(_) => return None,
             }
         }
+        Some(())
+    }
+
+    fn place(&self, path: &Path) -> Result<usize, usize> {
+        self.files.binary_search_by(|known| known.path.as_path().cmp(path))
+    }
+
+    /// Is it no document, and no folder of documents, and was none? An editor's temporary file, say.
+    fn is_nothing(&self, path: &Path) -> bool {
+        let behind = self.place(path).unwrap_or_else(|at| at);
+        let was = self.files.get(behind).is_some_and(|known| known.path.starts_with(path));
+        !was && match std::fs::symlink_metadata(path) {
+            Ok(facts) => facts.is_file() && !is_named(path),
+            Err(why) => why.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    fn look(&mut self, at: usize) -> Option<()> {
+        let known = &self.files[at];
+        let facts = std::fs::symlink_metadata(&known.path).ok().filter(std::fs::Metadata::is_file)?;
+        let facts = Facts::of(&facts);
+        if known.settled && known.facts == facts {
+            return Some(());
+        }
+        let total: u64 = self.files.iter().map(|known| known.facts.length).sum();
+        let text = open(&known.path, facts.length, total - known.facts.length + facts.length).ok()?;
+        self.files[at] =
+            Known { settled: facts.settled(now()), facts, sum: store::sum(&text), path: known.path.clone() };
+        if self.texts[at].text != text.text {
+            self.texts[at] = text;
+        }
+        Some(())
+    }
+
+    /// Looks at everything.
+    fn anew(&mut self, paths: &[PathBuf]) -> Vec<Problem> {
+        let mut walk = Walk::default();
+        paths.iter().filter(|path| !is_input(path)).for_each(|path| walk.find(path, Depth::Named));
+        let input = paths.iter().find(|path| is_input(path));
+        let Walk { mut files, mut problems, linked } = walk;
+        if paths.len() > 1 {
+            files.sort_by(|one, other| one.path.cmp(&other.path));
+            files.dedup_by(|one, other| one.path == other.path);
+        }
+        let mut kept = Kept::new(std::mem::take(&mut self.files), std::mem::take(&mut self.texts));
+        if let Some(path) = input {
+            // It can be read only once.
+            let known = kept.take(path, &Facts::default()).map(|same| same.text);
+            match known.map_or_else(stdin, Ok) {
+                Ok(text) => self.add(path.clone(), Facts::default(), text, store::sum),
+                Err(problem) => problems.push(*problem),
+            }
+        }
+        let mut total = 0;
+        for Found { path, facts } in files {
+            total += facts.length;
+            match kept.take(&path, &facts) {
+                Some(Same { text, sum }) => self.add(path, facts, text, |_| sum),
+                None => match open(&path, facts.length, total) {
+                    Ok(text) => self.add(path, facts, text, store::sum),
+                    Err(problem) => problems.push(*problem),
+                },
+            }
+        }
+        self.traceable = !linked && input.is_none() && problems.is_empty();
+        problems
+    }
+
+    fn add(&mut self, path: PathBuf, facts: Facts, text: Text, sum: impl FnOnce(&Text) -> u64) {
+        self.files.push(Known { path, settled: facts.settled(now()), facts, sum: sum(&text) });
+        self.texts.push(text);
+    }
+}
+
+/// What is known from before, by path.
+struct Kept(HashMap<PathBuf, (Known, Text)>);
+
+/// A text that did not change.
+struct Same {
+    text: Text,
+    sum: u64,
+}
+
+impl Kept {
+    fn new(files: Vec<Known>, texts: Vec<Text>) -> Self {
+        let known = if files.len() == texts.len() { files } else { Vec::new() };
+        Self(known.into_iter().zip(texts).map(|(known, text)| (known.path.clone(), (known, text))).collect())
+    }
+
+    fn take(&mut self, path: &Path, facts: &Facts) -> Option<Same> {
+        let (known, text) = self.0.remove(path).filter(|(known, _)| known.settled && known.facts == *facts)?;
+        Some(Same { text, sum: known.sum })
     }
 }
 
@@ -177,187 +286,61 @@ enum Depth {
     Found(u32),
 }
 
-fn find(path: &Path, files: &mut Vec<Found>, problems: &mut Vec<Problem>, depth: Depth) {
-    let level = match depth {
-        Depth::Named => 0,
-        Depth::Found(level) => level,
-    };
-    let facts = match std::fs::metadata(path) {
-        Ok(facts) => facts,
-        // A link that points nowhere while a folder is being swapped.
-        Err(_) if depth != Depth::Named => return,
-        Err(why) => return problems.push(unreadable(path, &why)),
-    };
-    if !facts.is_dir() {
-        let named = path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known));
-        if depth == Depth::Named || named {
-            files.push(Found { path: path.to_owned(), facts: Facts::of(&facts) });
+impl Walk {
+    fn find(&mut self, path: &Path, depth: Depth) {
+        let level = match depth {
+            Depth::Named => 0,
+            Depth::Found(level) => level,
+        };
+        let facts = match std::fs::metadata(path) {
+            Ok(facts) => facts,
+            // A link that points nowhere while a folder is being swapped.
+            Err(_) if depth != Depth::Named => return,
+            Err(why) => return self.problems.push(unreadable(path, &why)),
+        };
+        self.linked |= depth == Depth::Named && path.is_symlink();
+        if !facts.is_dir() {
+            if depth == Depth::Named || is_named(path) {
+                self.files.push(Found { path: path.to_owned(), facts: Facts::of(&facts) });
+            }
+            return;
         }
-        return;
+        if level <= 16 {
+            self.folder(path, level);
+        }
     }
-    if level > 16 {
-        return;
-    }
-    match std::fs::read_dir(path) {
-        Err(why) => problems.push(unreadable(path, &why)),
-        Ok(entries) => {
-            let mut names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+
+    fn folder(&mut self, path: &Path, level: u32) {
+        let entries = match std::fs::read_dir(path) {
+            Ok(entries) => entries,
+            Err(why) => return self.problems.push(unreadable(path, &why)),
+        };
+        let mut names: Vec<OsString> = Vec::new();
+        for entry in entries.flatten() {
             // Hidden names are editors' and Kubernetes' own (`..data`).
-            names.retain(|name| !name.as_encoded_bytes().starts_with(b"."));
-            // By names, folder by folder: that is path order.
-            names.sort_unstable();
-            for name in names {
-                find(&path.join(name), files, problems, Depth::Found(level + 1));
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                self.linked |= entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                names.push(entry.file_name());
             }
         }
+        // By names, folder by folder: that is path order.
+        names.sort_unstable();
+        for name in names {
+            self.find(&path.join(name), Depth::Found(level + 1));
+        }
     }
+}
+
+fn is_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Is it named as documents are?
+fn is_named(path: &Path) -> bool {
+    path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known))
 }
 
 fn unreadable(path: &Path, why: &io::Error) -> Problem {
     let place = Place { file: path.to_string_lossy().into(), line: 0, column: 0 };
     Problem::new(Code::Unreadable, place, format!("cannot read {}: {why}", path.display()))
-}
-
-/// Says when something changes, as long as it lives.
-pub struct Watch {
-    watcher: notify::RecommendedWatcher,
-    /// Folders of keys that are watched too.
-    also: BTreeSet<PathBuf>,
-}
-
-impl Watch {
-    /// Says on `changed` when something under the paths changes. `None`: it cannot be watched (too many watches, say);
-    /// SIGHUP and the admin API still reload.
-    pub fn start(paths: &[PathBuf], changed: Sender<()>) -> Option<Self> {
-        watch(paths, changed).map(|watcher| Self { watcher, also: BTreeSet::new() })
-    }
-
-    /// These folders, too; says how many are new. One that cannot be watched is tried again the next time.
-    pub fn also(&mut self, folders: &BTreeSet<PathBuf>) -> usize {
-        self.also.retain(|folder| folder.exists());
-        let before = self.also.len();
-        for folder in folders {
-            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder.as_path() };
-            if !self.also.contains(folder) && self.watcher.watch(folder, RecursiveMode::NonRecursive).is_ok() {
-                self.also.insert(folder.to_owned());
-            }
-        }
-        self.also.len() - before
-    }
-}
-
-fn watch(paths: &[PathBuf], changed: Sender<()>) -> Option<notify::RecommendedWatcher> {
-    let tell = move |event: notify::Result<notify::Event>| {
-        let read_only = event.as_ref().is_ok_and(|event| event.kind.is_access());
-        if !read_only {
-            // The follower has ended: nobody is left to tell.
-            let _ = changed.send(());
-        }
-    };
-    let mut watcher = notify::recommended_watcher(tell).ok()?;
-    for path in paths.iter().filter(|path| path.as_os_str() != "-") {
-        // A file is watched by its folder: editors and ConfigMaps replace files instead of writing them.
-        let folder = if path.is_dir() {
-            path.as_path()
-        } else {
-            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-        };
-        watcher.watch(folder, RecursiveMode::Recursive).ok()?;
-    }
-    Some(watcher)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("weir-source-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&folder);
-        std::fs::create_dir_all(&folder).expect("a folder");
-        folder
-    }
-
-    fn write(path: &Path, text: &str, age: u64) {
-        std::fs::write(path, text).expect("written");
-        let then = now() - Duration::from_secs(age);
-        File::options().write(true).open(path).and_then(|file| file.set_modified(then)).expect("a time");
-    }
-
-    fn shown(read: &(Vec<Text>, Vec<Problem>)) -> Vec<&str> {
-        read.0.iter().map(|text| &*text.text).collect()
-    }
-
-    /// Same length, same time of modification: a file written a moment ago is read again.
-    #[test]
-    fn a_change_within_the_same_tick_is_seen() {
-        let folder = folder("tick");
-        let (file, paths) = (folder.join("a.yaml"), [folder.clone()]);
-        let mut reader = Reader::default();
-        for text in ["one", "two", "one", "six"] {
-            write(&file, text, 3600);
-            let read = reader.read(&paths);
-            assert_eq!(shown(&read), [text]);
-            reader.keep(read.0);
-        }
-    }
-
-    #[test]
-    fn a_settled_file_is_as_it_was_until_its_facts_change() {
-        let folder = folder("settled");
-        let (file, paths) = (folder.join("a.yaml"), [folder.clone()]);
-        write(&file, "one", 3600);
-        let mut reader = Reader::default();
-        let mut texts = reader.read(&paths).0;
-        // It was written just now: as if the clock had gone on, and with other words than the file has.
-        reader.known.values_mut().for_each(|known| known.settled = true);
-        texts[0].text = "marked".into();
-        reader.keep(texts);
-        let text = reader.read(&paths).0.remove(0);
-        assert_eq!(&*text.text, "marked", "it was not read again");
-        reader.keep(vec![text]);
-        write(&file, "four", 3600);
-        assert_eq!(shown(&reader.read(&paths)), ["four"]);
-    }
-
-    #[test]
-    fn files_stand_in_path_order_and_only_once() {
-        let folder = folder("order");
-        std::fs::create_dir(folder.join("b")).expect("a folder");
-        for (name, text) in [
-            ("b/z.yaml", "3"),
-            ("a.yaml", "1"),
-            ("b-a.yaml", "4"),
-            ("a.yml", "2"),
-            (".hidden.yaml", "0"),
-            ("x.txt", "0"),
-        ] {
-            write(&folder.join(name), text, 0);
-        }
-        let alone = read(std::slice::from_ref(&folder));
-        assert_eq!(shown(&alone), ["1", "2", "3", "4"]);
-        let twice = read(&[folder.join("b-a.yaml"), folder.clone(), folder.join("b")]);
-        assert_eq!(shown(&twice), shown(&alone));
-    }
-
-    #[test]
-    fn a_text_that_is_too_large_is_refused_by_its_length() {
-        let folder = folder("large");
-        let file = folder.join("a.yaml");
-        File::create(&file).and_then(|file| file.set_len(99 << 20)).expect("a sparse file");
-        let (texts, problems) = read(&[file]);
-        assert!(texts.is_empty());
-        assert_eq!(problems[0].code, Code::Bounds);
-        assert!(problems[0].words.contains("103809024 bytes"), "{}", problems[0].words);
-    }
-
-    #[test]
-    fn what_is_not_utf8_is_a_finding_with_a_place() {
-        let folder = folder("bytes");
-        let file = folder.join("a.yaml");
-        std::fs::write(&file, b"a: 1\nb: \xc3\xa4\xff").expect("written");
-        let (texts, problems) = read(&[file]);
-        assert!(texts.is_empty());
-        assert_eq!((problems[0].code, problems[0].place.line, problems[0].place.column), (Code::Syntax, 2, 5));
-    }
 }

@@ -90,10 +90,19 @@ impl Store {
     }
 }
 
-/// A hash of the texts' names and contents, eight bytes at a time: tells versions apart, proves nothing.
+/// A hash of the texts' names and contents: tells versions apart, proves nothing.
 pub fn hash(texts: &[Text]) -> u64 {
-    let all = texts.iter().flat_map(|text| [text.name.as_bytes(), text.text.as_bytes()]);
-    all.fold(0xcbf2_9ce4_8422_2325, |hash, bytes| {
+    together(texts.iter().map(sum))
+}
+
+/// The hash of texts with these sums.
+pub fn together(sums: impl Iterator<Item = u64>) -> u64 {
+    sums.fold(START, mix)
+}
+
+/// Of one text, eight bytes at a time.
+pub fn sum(text: &Text) -> u64 {
+    [text.name.as_bytes(), text.text.as_bytes()].into_iter().fold(START, |hash, bytes| {
         let (words, rest) = bytes.as_chunks::<8>();
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
@@ -102,6 +111,8 @@ pub fn hash(texts: &[Text]) -> u64 {
         mix(words.iter().fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word))), u64::from_le_bytes(last))
     })
 }
+
+const START: u64 = 0xcbf2_9ce4_8422_2325;
 
 const fn mix(hash: u64, word: u64) -> u64 {
     let mixed = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);

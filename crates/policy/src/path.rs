@@ -11,7 +11,7 @@ pub struct Unnormal;
 /// The normal form: the path itself when it is normal already (one cheap pass), else written into `out`.
 ///
 /// # Errors
-/// An escaped NUL, or an escape that is not two hex digits.
+/// A NUL, escaped or not, or an escape that is not two hex digits.
 pub fn normalise<'a>(path: &'a [u8], out: &'a mut Vec<u8>) -> Result<&'a [u8], Unnormal> {
     if path.first() != Some(&b'/') || is_normal(path) {
         return Ok(path);
@@ -54,6 +54,7 @@ fn decode(path: &[u8], out: &mut Vec<u8>) -> Result<(), Unnormal> {
                 out.push(b'/');
                 at += 1;
             }
+            0 => return Err(Unnormal),
             byte if is_no_path(byte) => {
                 let digit = |value: u8| b"0123456789ABCDEF"[usize::from(value)];
                 out.extend_from_slice(&[b'%', digit(byte >> 4), digit(byte & 15)]);
@@ -152,6 +153,13 @@ mod tests {
         }
         assert_eq!(normal("/a%00b"), None);
         assert_eq!(normal("/a%2"), None);
+    }
+
+    /// Found by fuzzing: it was escaped, and the normal form was refused as a path.
+    #[test]
+    fn a_bare_nul_has_no_normal_form_as_an_escaped_one_has_none() {
+        assert_eq!(normal("/\0"), None);
+        assert_eq!(normal("//..\0"), None);
     }
 
     proptest! {

@@ -22,6 +22,17 @@ pub struct ServiceEntry {
     pub place: Place,
 }
 
+impl ServiceEntry {
+    /// Do both define the same services, whatever these are?
+    pub fn has_names_of(&self, other: &Self) -> bool {
+        let pairs = || self.hosts.iter().zip(&other.hosts);
+        self.namespace == other.namespace
+            && self.export == other.export
+            && self.hosts.len() == other.hosts.len()
+            && pairs().all(|(one, other)| one.value == other.value)
+    }
+}
+
 /// `spec.ports[]`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Port {

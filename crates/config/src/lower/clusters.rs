@@ -121,7 +121,9 @@ impl<'a> Clusters<'a> {
             let rules = groups.remove(&index).unwrap_or_default();
             let at = if same { Some(index) } else { kept.graph.named(&node.canonical) };
             let old = at.and_then(|at| before.get_mut(at)?.take());
-            let old = old.filter(|old| (same || *old.node == **node) && memory::same(&old.rules, &rules));
+            let old = old.filter(|old| {
+                (Arc::ptr_eq(&old.node, node) || *old.node == **node) && memory::same(&old.rules, &rules)
+            });
             old.map(Known::again).unwrap_or_else(|| {
                 stamps += 1;
                 let merged = merge::merge(&rules, compatibility);

@@ -94,6 +94,7 @@ impl Memory {
         let old = self.ground.take();
         let ground = match old {
             Some(old) if old.is_of(words) => Ground { renamed: false, ..old },
+            Some(old) if old.renews(words) => old.renewed(words),
             old => Ground::new(words, scope, old.as_ref()),
         };
         if ground.renamed && !self.policies.is_empty() {
@@ -135,8 +136,31 @@ impl Ground {
     }
 
     fn is_of(&self, words: &Words) -> bool {
-        same(&self.entries, &words.entries)
-            && same(&self.services, &words.services)
+        same(&self.entries, &words.entries) && self.is_beside(words)
+    }
+
+    /// Is nothing but ServiceEntries changed, each for one that has the same names?
+    fn renews(&self, words: &Words) -> bool {
+        let mut pairs = self.entries.iter().zip(&words.entries);
+        // Of two with one name only the first counts: which one that is has been reported.
+        self.problems.is_empty()
+            && self.entries.len() == words.entries.len()
+            && self.is_beside(words)
+            && pairs.all(|(old, new)| Arc::ptr_eq(old, new) || old.has_names_of(new))
+    }
+
+    fn renewed(self, words: &Words) -> Self {
+        let workloads: Vec<Workload> = words.workloads.iter().map(|workload| Workload::clone(workload)).collect();
+        let mut graph = Graph::clone(&self.graph);
+        for (old, new) in self.entries.iter().zip(&words.entries).filter(|(old, new)| !Arc::ptr_eq(old, new)) {
+            graph.replace(old, ServiceEntry::clone(new), &workloads);
+        }
+        Self { entries: words.entries.clone(), renamed: false, graph: Arc::new(graph), ..self }
+    }
+
+    /// Is everything else the same?
+    fn is_beside(&self, words: &Words) -> bool {
+        same(&self.services, &words.services)
             && same(&self.serving, &words.serving)
             && same(&self.workloads, &words.workloads)
             && same(&self.sidecars, &words.sidecars)
