@@ -262,8 +262,23 @@ fn metadata(body: &Object<'_>, kind: &Kind) -> Metadata {
     }
     let labels = metadata.text_map("labels");
     let annotations = metadata.text_map("annotations");
+    if kind.group.ends_with("istio.io") && kind.group != MIXER {
+        refused(&metadata, kind, &annotations);
+    }
     let value = |part: Option<At<String>>| part.map(|part| part.value);
     Metadata { name: value(name).unwrap_or_default(), namespace: value(namespace), labels, annotations }
+}
+
+/// Annotations that Istio lets nobody set, or not on this kind.
+fn refused(metadata: &Object<'_>, kind: &Kind, annotations: &[(String, String)]) {
+    let internal = ["always-reject", "parent-namespace", "parents"].map(|name| format!("internal.istio.io/{name}"));
+    for (name, _) in annotations {
+        let dry = name == "istio.io/dry-run" && kind.name != "AuthorizationPolicy";
+        if dry || internal.contains(name) {
+            let words = format!("a {} cannot have the annotation `{name}`", kind.name);
+            metadata.sink.add(metadata.problem(Code::Metadata, "annotations", words).hint("remove it"));
+        }
+    }
 }
 
 fn is_name(text: &str) -> bool {

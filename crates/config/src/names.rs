@@ -111,7 +111,17 @@ pub fn is_label_value(value: &str) -> bool {
     value.is_empty() || (value.len() <= 63 && is_qualified(value))
 }
 
-/// A header's name, as Istio asks it of matches.
+/// A header's name as HTTP has it (RFC 9110 section 5.6.2): what Istio asks of matches and of CORS.
+pub fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// A pseudo header of HTTP/2 (RFC 9113 section 8.3), which Istio lets be matched as a header.
+pub fn is_pseudo_header(name: &str) -> bool {
+    [":method", ":scheme", ":authority", ":path", ":status"].contains(&name)
+}
+
+/// A header's name of letters, digits, `-` and `_`.
 pub fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }

@@ -403,6 +403,22 @@ impl HeaderMatch {
         Self { name: name.to_ascii_lowercase().into(), want: Want::Present }
     }
 
+    /// As [`HeaderMatch::holds`], and of pseudo headers as Envoy keeps them.
+    fn holds_of(&self, facts: &Facts<'_>) -> bool {
+        match &*self.name {
+            name if !name.starts_with(':') => self.holds(facts.headers),
+            ":authority" => self.holds(&Pseudo(Some(facts.authority))),
+            ":method" => self.holds(&Pseudo(Some(facts.method))),
+            ":scheme" => self.holds(&Pseudo(Some(facts.scheme))),
+            ":path" => match facts.query {
+                None => self.holds(&Pseudo(Some(facts.path))),
+                Some(query) => self.holds(&Pseudo(Some(&[facts.path, b"?", query].concat()))),
+            },
+            // No request has another.
+            _ => self.holds(&Pseudo(None)),
+        }
+    }
+
     pub(crate) fn holds(&self, headers: &dyn Headers) -> bool {
         let (mut present, mut hit, mut missed) = (false, false, false);
         let pattern = match &self.want {
@@ -420,6 +436,17 @@ impl HeaderMatch {
             Want::Value(_) => hit,
             Want::Every(_) => hit && !missed,
             Want::Not(pattern) => !hit && (present || !pattern.matches(b"")),
+        }
+    }
+}
+
+/// The value of a pseudo header.
+struct Pseudo<'v>(Option<&'v [u8]>);
+
+impl Headers for Pseudo<'_> {
+    fn each(&self, _: &str, see: &mut dyn FnMut(&[u8])) {
+        if let Some(value) = self.0 {
+            see(value);
         }
     }
 }

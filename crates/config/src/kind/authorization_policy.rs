@@ -5,8 +5,6 @@ use crate::decode::{At, Object};
 use crate::meta::Document;
 use crate::names;
 use crate::problem::{Code, Problem};
-use regex::Regex;
-use std::sync::LazyLock;
 
 /// Lists of a `source`, of which one must have an item.
 const SOURCES: [&str; 14] = [
@@ -120,9 +118,14 @@ fn read_source(source: &Object<'_>, action: &str) {
         source.sink.add(source.problem(Code::Conflict, other, words));
     }
     for account in ["serviceAccounts", "notServiceAccounts"].iter().flat_map(|name| source.texts(name)) {
-        if account.value.matches('/').count() > 1 {
+        let parts: Vec<&str> = account.value.split('/').collect();
+        let whole = account.value.is_empty() || parts.iter().all(|part| !part.is_empty());
+        if parts.len() > 2 || !whole || account.value.contains('*') || account.value.len() > 320 {
             source.sink.refuse(&account.place, format!("`{}` is not `name` or `namespace/name`", account.value));
         }
+    }
+    for name in ["serviceAccounts", "notServiceAccounts"].into_iter().filter(|name| source.list(name).len() > 16) {
+        source.refuse(name, format!("`{name}` has more than 16 items"));
     }
     if action == "CUSTOM" {
         for name in source.given(&NOT_CUSTOM) {
@@ -146,22 +149,39 @@ fn ports(object: &Object<'_>, items: &[At<String>]) {
     }
 }
 
-/// Parts of a path template that Envoy does not understand: named variables, `{}`, `*` beside `/`.
-static UNSUPPORTED: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r"/\{\w+=\*\*?\}|\{\w*\}|/\*\*?|\*\*?/").ok());
-
 fn read_operation(operation: &Object<'_>) {
     filled(operation, &OPERATIONS, "operation");
     for name in ["ports", "notPorts"] {
         ports(operation, &operation.texts(name));
     }
     for path in ["paths", "notPaths"].iter().flat_map(|name| operation.texts(name)) {
-        let template = path.value.contains("{*}") || path.value.contains("{**}");
-        if template && UNSUPPORTED.as_ref().is_some_and(|regex| regex.is_match(&path.value)) {
-            let words = format!("`{}`: a path with `{{*}}` or `{{**}}` has no other wildcards or names", path.value);
-            operation.sink.refuse(&path.place, words);
+        if let Some(why) = no_template(&path.value) {
+            operation.sink.refuse(&path.place, format!("`{}`: {why}", path.value));
         }
     }
+}
+
+/// Why a path is no template: `{*}` stands for one segment, `{**}` for all that follow, and nothing else for any.
+fn no_template(path: &str) -> Option<&'static str> {
+    let template = path.contains("{*}") || path.contains("{**}");
+    let literal = |segment: &str| {
+        !segment.is_empty()
+            && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()+,;:@=".contains(&byte))
+    };
+    let mut rest = false;
+    for segment in path.trim_matches('/').split('/') {
+        match segment {
+            "{*}" | "{**}" if rest => return Some("`{**}` is not its last wildcard"),
+            "{*}" => {}
+            "{**}" => rest = true,
+            _ if segment.contains(['{', '}']) => return Some("braces stand in `{*}` and `{**}` only"),
+            _ if template && !literal(segment) => {
+                return Some("with `{*}` or `{**}` the other segments are plain text");
+            }
+            _ => {}
+        }
+    }
+    None
 }
 
 /// What a condition's key stands for.
@@ -198,8 +218,8 @@ fn read_condition(condition: &Object<'_>, action: &str) {
         return;
     };
     filled(condition, &["values", "notValues"], "when");
-    let custom =
-        name.value == "source.namespace" || name.value == "source.principal" || name.value.starts_with("request.auth.");
+    let custom = ["source.namespace", "source.principal", "source.serviceAccount"].contains(&name.value.as_str())
+        || name.value.starts_with("request.auth.");
     if action == "CUSTOM" && custom {
         condition.sink.add(condition.problem(Code::Conflict, "key", format!("CUSTOM cannot use `{}`", name.value)));
     }

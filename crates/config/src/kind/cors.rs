@@ -19,7 +19,7 @@ pub struct Cors {
 }
 
 /// The methods that Istio lets a policy name.
-const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"];
+const METHODS: [&str; 10] = ["*", "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE"];
 
 /// Reads `corsPolicy`.
 pub fn cors(written: &Object<'_>) -> Cors {
@@ -78,7 +78,7 @@ fn read_origin(origin: &Object<'_>) -> Option<StringMatch> {
 
 /// Header names, or `*`.
 fn names(written: &Object<'_>, name: &'static str) -> Vec<String> {
-    let fits = |text: &str| text == "*" || crate::names::is_header_name(text);
+    let fits = |text: &str| text == "*" || crate::names::is_token(text);
     let (good, bad): (Vec<_>, Vec<_>) = written.texts(name).into_iter().partition(|header| fits(&header.value));
     for header in bad {
         let words = format!("`{}` is not the name of a header", header.value);

@@ -178,7 +178,10 @@ fn read(written: &Object<'_>, index: usize) -> Option<Patch> {
 }
 
 fn target(written: &Object<'_>) -> Option<Target> {
-    let At { value, place } = written.text("applyTo")?;
+    let Some(At { value, place }) = written.text("applyTo") else {
+        written.missing("applyTo");
+        return None;
+    };
     let found = match value.as_str() {
         "HTTP_ROUTE" => Target::Route,
         "VIRTUAL_HOST" => Target::Host,
@@ -197,7 +200,10 @@ fn target(written: &Object<'_>) -> Option<Target> {
 }
 
 fn operation(patch: &Object<'_>) -> Option<Operation> {
-    let At { value, place } = patch.text("operation")?;
+    let Some(At { value, place }) = patch.text("operation") else {
+        patch.missing("operation");
+        return None;
+    };
     let found = match value.as_str() {
         "MERGE" => Operation::Merge(Lists::Append),
         "MERGE_AND_REPLACE_LIST" => Operation::Merge(Lists::Replace),

@@ -69,7 +69,10 @@ fn source_namespace(block: &Object<'_>) -> Option<String> {
 
 fn string_matches(block: &Object<'_>, name: &'static str) -> Vec<Named> {
     let read = |(key, node): &(crate::yaml::Key, crate::yaml::Node)| {
-        let fits = name == "queryParams" || names::is_header_name(&key.text) || names::is_claim(&key.text);
+        let fits = name == "queryParams"
+            || names::is_token(&key.text)
+            || names::is_claim(&key.text)
+            || names::is_pseudo_header(&key.text);
         if !fits {
             let words = format!("`{}` is not a header's name", key.text);
             block.sink.refuse(&block.sink.place(key.line, key.column), words);

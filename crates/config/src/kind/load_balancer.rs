@@ -70,6 +70,10 @@ pub fn load_balancer(balancer: &Object<'_>) -> LoadBalancer {
         balancer.sink.add(balancer.problem(Code::Conflict, "zoneAwareLbSetting", text));
     }
     balancer.duration("warmupDurationSecs", LEAST);
+    if let Some(warmup) = balancer.object("warmup") {
+        // The schema has the bounds from 0 on.
+        warmup.fraction("aggression", 1.0, f64::MAX);
+    }
     balancer.later(&["localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"]);
     balancer.end();
     hash.map_or(LoadBalancer::Simple(simple), LoadBalancer::Hash)

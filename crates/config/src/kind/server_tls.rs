@@ -38,21 +38,17 @@ const MODES: &[(&str, Mode)] = &[
 pub fn check(tls: &Object<'_>) -> Mode {
     let mode = tls.word("mode", MODES).map_or(Mode::Passthrough, |mode| mode.value);
     let text = |name| tls.text(name).filter(|text| !text.value.is_empty()).is_some();
-    for [first, second] in [["credentialName", "credentialNames"], ["tlsCertificates", "credentialNames"]] {
-        if tls.has(first) && tls.has(second) {
-            let words = format!("`{first}` and `{second}` exclude each other");
-            tls.sink.add(tls.problem(Code::Conflict, second, words));
-        }
-    }
+    let listed = |name| !tls.list(name).is_empty();
     if mode == Mode::IstioMutual {
-        for name in ["serverCertificate", "privateKey", "caCertificates", "credentialName"] {
-            if text(name) {
-                let words = format!("ISTIO_MUTUAL has its own certificates: `{name}` cannot be given");
-                tls.sink.add(tls.problem(Code::Conflict, name, words));
-            }
+        let lists = ["tlsCertificates", "credentialNames"].into_iter().filter(|name| listed(name));
+        let texts = ["serverCertificate", "privateKey", "caCertificates", "credentialName"];
+        for name in texts.into_iter().filter(|name| text(name)).chain(lists) {
+            let words = format!("ISTIO_MUTUAL has its own certificates: `{name}` cannot be given");
+            tls.sink.add(tls.problem(Code::Conflict, name, words));
         }
         return mode;
     }
+    one_source(tls);
     let needs: &[&'static str] = match mode {
         Mode::Simple => &["serverCertificate", "privateKey"],
         Mode::Mutual | Mode::OptionalMutual => &["serverCertificate", "privateKey", "caCertificates"],
@@ -61,7 +57,13 @@ pub fn check(tls: &Object<'_>) -> Mode {
     if text("credentialName") && !needs.is_empty() {
         return mode;
     }
-    let several = ["tlsCertificates", "credentialNames"].iter().any(|name| !tls.list(name).is_empty());
+    let several = listed("tlsCertificates") || listed("credentialNames");
+    if !needs.is_empty() {
+        for pair in tls.objects("tlsCertificates") {
+            let missing = |name: &&'static str| pair.text(name).is_none_or(|text| text.value.is_empty());
+            ["serverCertificate", "privateKey"].iter().filter(|name| missing(name)).for_each(|name| pair.missing(name));
+        }
+    }
     for name in needs.iter().copied() {
         if !text(name) && !(several && (name != "caCertificates" || tls.has("credentialNames"))) {
             tls.missing(name);
@@ -79,6 +81,22 @@ pub fn check(tls: &Object<'_>) -> Mode {
         tls.sink.add(Problem::new(Code::NoEffect, tls.place_of(name), words).hint("remove it, or change the mode"));
     }
     mode
+}
+
+/// Certificates come from one place.
+fn one_source(tls: &Object<'_>) {
+    let text = |name| tls.text(name).filter(|text| !text.value.is_empty()).is_some();
+    let sources = [
+        ("credentialName", text("credentialName")),
+        ("serverCertificate", text("serverCertificate") && text("privateKey")),
+        ("credentialNames", !tls.list("credentialNames").is_empty()),
+        ("tlsCertificates", !tls.list("tlsCertificates").is_empty()),
+    ];
+    let mut given = sources.into_iter().filter(|(_, given)| *given).map(|(name, _)| name);
+    if let (Some(first), Some(second)) = (given.next(), given.next()) {
+        let words = format!("`{first}` and `{second}` exclude each other");
+        tls.sink.add(tls.problem(Code::Conflict, second, words));
+    }
 }
 
 /// Reads the settings of a server that terminates TLS. `None`: it cannot be served as written, and says why.

@@ -107,7 +107,7 @@ fn ingress(spec: &Object<'_>) {
             listener.sink.add(Problem::new(Code::Value, endpoint.place, words).hint(hint));
         }
         if let Some(tls) = listener.object("tls") {
-            ingress_tls(&tls);
+            ingress_tls(&tls, &own);
         }
         if let Some(pool) = listener.object("connectionPool") {
             connection_pool(&pool);
@@ -129,12 +129,17 @@ fn is_endpoint(text: &str) -> bool {
     here && !bare && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn ingress_tls(tls: &Object<'_>) {
+fn ingress_tls(tls: &Object<'_>, port: &Object<'_>) {
     let mode = server_tls::check(tls);
+    let protocol = port.text("protocol").map(|word| word.value).unwrap_or_default();
+    if names::protocol(&protocol) != Some(names::Protocol::Tls) {
+        let words = "a port without HTTPS or TLS has no `tls`";
+        tls.sink.add(Problem::new(Code::Conflict, tls.place(), words).hint("give it `protocol: HTTPS` or `TLS`"));
+    }
     if matches!(mode, server_tls::Mode::IstioMutual | server_tls::Mode::AutoPassthrough) {
         tls.refuse("mode", "this mode cannot stand at a Sidecar's ingress");
     }
-    for name in ["subjectAltNames", "credentialName"] {
+    for name in ["subjectAltNames", "credentialName", "credentialNames", "tlsCertificates"] {
         if tls.has(name) {
             tls.refuse(name, format!("`{name}` cannot stand at a Sidecar's ingress"));
         }

@@ -12,7 +12,38 @@ pub fn check(spec: &Object<'_>, _: &Document<'_>) {
         metrics.objects("overrides").for_each(|over| tags(&over));
     }
     spec.objects("tracing").for_each(|tracing| trace(&tracing));
-    spec.objects("accessLogging").for_each(|logging| providers(&logging));
+    spec.objects("accessLogging").for_each(|logging| log(&logging));
+}
+
+fn log(logging: &Object<'_>) {
+    providers(logging);
+    let Some(filter) = logging.object("filter") else { return };
+    let expression = filter.text("expression").map(|text| text.value).unwrap_or_default();
+    if !is_whole(&expression) {
+        filter.refuse("expression", format!("`{expression}` is not an expression of CEL"));
+    }
+}
+
+/// Could it be an expression of CEL? Brackets and quotes are closed, and it neither begins nor ends in the middle.
+fn is_whole(text: &str) -> bool {
+    let (mut open, mut quote, mut bytes) = (Vec::new(), None, text.bytes());
+    while let Some(byte) = bytes.next() {
+        match (byte, quote) {
+            (b'\\', Some(_)) => drop(bytes.next()),
+            (byte, Some(end)) if byte == end => quote = None,
+            (_, Some(_)) => {}
+            (b'"' | b'\'', None) => quote = Some(byte),
+            (b'(' | b'[' | b'{', None) => open.push(byte),
+            (b')', None) if open.pop() != Some(b'(') => return false,
+            (b']', None) if open.pop() != Some(b'[') => return false,
+            (b'}', None) if open.pop() != Some(b'{') => return false,
+            _ => {}
+        }
+    }
+    let middle = |byte: &u8| b"+*/%<>=&|.,?:".contains(byte);
+    let text = text.trim().as_bytes();
+    let ends = |byte: Option<&u8>| byte.is_some_and(|byte| !middle(byte));
+    open.is_empty() && quote.is_none() && (text.first() == Some(&b'.') || ends(text.first())) && ends(text.last())
 }
 
 fn providers(object: &Object<'_>) {

@@ -86,11 +86,18 @@ fn value(shape: &'static Shape, node: &Node, name: &'static str, sink: &Sink) {
 
 /// An item of a list or a map: unlike a field, it cannot be left empty.
 fn inner(shape: &'static Shape, node: &Node, name: &'static str, sink: &Sink) {
-    if node.is_null() && !matches!(shape, Shape::Any) {
+    if node.is_null() && is_all(shape) {
+        // Istio takes it for a block without conditions.
+    } else if node.is_null() && !matches!(shape, Shape::Any) {
         refuse(format!("an item of `{name}` is empty"), node, sink);
     } else {
         value(shape, node, name, sink);
     }
+}
+
+/// Is it a block of `http[].match`?
+fn is_all(shape: &Shape) -> bool {
+    matches!(shape, Shape::Object(fields) if fields.fields.iter().any(|field| field.name == "withoutHeaders"))
 }
 
 fn refuse(words: String, node: &Node, sink: &Sink) {

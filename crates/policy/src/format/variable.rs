@@ -154,7 +154,7 @@ impl Variable {
             "REQ" => return names(name, argument).map(Self::Request),
             "RESP" => return names(name, argument).map(Self::Response),
             "START_TIME" => return Moment::parse(argument.unwrap_or_default()).map(Self::Started),
-            _ if NEVER.contains(&name) => return Ok(Self::Never(name.into())),
+            _ if NEVER.contains(&name) || name.starts_with("DOWNSTREAM_PEER_") => return Ok(Self::Never(name.into())),
             _ => Self::plain(name).ok_or_else(|| Wrong::Unknown(name.into()))?,
         };
         match argument {

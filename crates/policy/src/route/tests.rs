@@ -116,6 +116,23 @@ fn all_conditions_of_a_match_must_hold() {
     }
 }
 
+/// Istio lets them be matched under `headers`.
+#[test]
+fn pseudo_headers_are_those_of_the_request() {
+    let holds = |name: &str, want: Want| {
+        let when = Match { headers: vec![HeaderMatch { name: name.into(), want }], ..Match::default() };
+        when.holds(&facts("app.test", "/x?q=1", &NoHeaders))
+    };
+    let is = |text: &str| Want::Value(Pattern::Exact(text.as_bytes().into()));
+    let rows = [(":authority", "app.test"), (":method", "GET"), (":scheme", "http"), (":path", "/x?q=1")];
+    for (name, value) in rows {
+        assert!(holds(name, is(value)), "{name}");
+        assert!(!holds(name, is("other")), "{name}");
+        assert!(holds(name, Want::Present) && !holds(name, Want::Absent), "{name}");
+    }
+    assert!(!holds(":status", Want::Present));
+}
+
 #[test]
 fn rewrites_replace_what_matched() {
     let rows = [

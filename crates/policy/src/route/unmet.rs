@@ -30,7 +30,7 @@ impl Match {
         if let Some(port) = self.port.filter(|port| *port != facts.port) {
             return Some(Unmet::Port(port));
         }
-        if let Some(header) = self.headers.iter().find(|header| !header.holds(facts.headers)) {
+        if let Some(header) = self.headers.iter().find(|header| !header.holds_of(facts)) {
             return Some(Unmet::Header(header));
         }
         if let Some(parameter) = self.query.iter().find(|parameter| !parameter.holds(facts.query)) {
