@@ -276,3 +276,65 @@ fn a_tap_shows_what_passes_its_filter_and_ends_after_so_many() {
         assert_eq!((&line["request"]["path"], &line["outcome"]["reason"]), (&"/it".into(), &"unknown_host".into()));
     }
 }
+
+const FELT: &str = r#"---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: felt }
+spec:
+  hosts: [app.test]
+  http:
+  - name: slow
+    match: [{ uri: { prefix: /slow } }]
+    fault: { delay: { percentage: { value: 100 }, fixedDelay: 7ms } }
+    route: [{ destination: { host: app.test } }]
+    mirrors: [{ destination: { host: other.test }, percentage: { value: 25 } }]
+  - name: plain
+    route: [{ destination: { host: app.test } }]
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: { name: limit }
+spec:
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match: { context: SIDECAR_OUTBOUND }
+    patch:
+      operation: INSERT_FIRST
+      value:
+        name: envoy.filters.http.local_ratelimit
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit
+          token_bucket: { max_tokens: 1, tokens_per_fill: 1, fill_interval: 3600s }
+          filter_enabled: { default_value: { numerator: 100 } }
+          filter_enforced: { default_value: { numerator: 100 } }
+"#;
+
+/// What `weir explain` prints of this.
+fn printed(arguments: &[&str]) -> String {
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_weir")).arg("explain").args(arguments).output();
+    String::from_utf8(run.expect("weir explain runs").stdout).expect("text")
+}
+
+#[test]
+fn a_record_has_the_drawn_delay_and_the_limit_that_refused_and_an_explanation_the_mirrors() {
+    let backend = Backend::start();
+    let services =
+        format!("{}---\n{}", service_entry("app.test", backend.port), service_entry("other.test", backend.port));
+    let weir = Weir::start(&format!("{services}{FELT}"), &["--record-sample", "100%"]);
+    let mut client = Client::open(weir.outbound);
+    assert_eq!(client.send("GET", "app.test", "/slow", "x-request-id: one\r\n").expect("an answer").status, 200);
+    assert_eq!(client.send("GET", "app.test", "/", "x-request-id: two\r\n").expect("an answer").status, 429);
+    let (delayed, limited) = (record(&weir, "one"), record(&weir, "two"));
+    let drawn = delayed["delayed"].as_f64().expect("a delay");
+    assert!((6.9..=7.1).contains(&drawn), "{drawn}");
+    assert_eq!((&delayed["limited"], &limited["delayed"]), (&Json::Null, &Json::Null));
+    assert_eq!(limited["limited"], "default/limit#0@outbound");
+    let admin = weir.admin.to_string();
+    let shown = |id: &str| printed(&["--request", id, "--admin", &admin]);
+    assert!(shown("one").contains("drew a delay of 7 ms"), "{}", shown("one"));
+    assert!(shown("two").contains("default/limit#0@outbound refused"), "{}", shown("two"));
+    let file = weir.folder.join("mesh.yaml");
+    let words = printed(&["http://app.test/slow", "-f", &file.to_string_lossy()]);
+    assert!(words.contains("outbound|80||other.test  gets copies of 25 % of requests"), "{words}");
+}

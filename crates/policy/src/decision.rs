@@ -51,6 +51,10 @@ pub struct Decision {
     pub trail: Trail,
     /// What rate limits said, in their order.
     pub judged: Vec<Judged>,
+    /// The delay that the fault of its rule drew.
+    pub delayed: Option<Duration>,
+    /// The id of the local limit that refused it.
+    pub limited: Option<Arc<str>>,
     /// Milliseconds since the epoch.
     pub started: u64,
     pub duration: Duration,
@@ -213,6 +217,8 @@ mod tests {
             compatibility: Compatibility::Weir,
             trail: Trail::default(),
             judged: Vec::new(),
+            delayed: None,
+            limited: None,
             started: 0,
             duration: Duration::ZERO,
             service_time: None,

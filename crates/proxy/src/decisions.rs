@@ -186,6 +186,8 @@ fn decision(
         compatibility: compatibility.unwrap_or(Compatibility::Weir),
         trail: std::mem::take(&mut record.trail),
         judged: judged(record, live.map(|live| &**live)),
+        delayed: record.delayed,
+        limited: record.limited.map(|rules| Arc::clone(&rules.id)),
         started: worker.clock.unix_millis().saturating_sub(millis),
         duration: took,
         service_time: record.service_time,

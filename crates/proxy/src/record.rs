@@ -11,9 +11,11 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use weir_observe::{Line, Protocol, Sample, SeriesKey};
 use weir_policy::call::Call;
 use weir_policy::flag::Flags;
+use weir_policy::limit;
 use weir_policy::rate;
 use weir_policy::refusal::Refusal;
 use weir_policy::route::Route;
@@ -45,6 +47,10 @@ pub(crate) struct Record<'a> {
     pub(crate) trail: Trail,
     /// What rate limits said.
     pub(crate) marks: Vec<rate::Mark>,
+    /// The delay that its rule's fault drew.
+    pub(crate) delayed: Option<Duration>,
+    /// The local limit that refused it.
+    pub(crate) limited: Option<&'a limit::Rules>,
     pub(crate) peer: SocketAddr,
     /// `grpc-status`, of the head or of the trailers.
     pub(crate) grpc: Option<u16>,
@@ -81,6 +87,8 @@ impl Record<'_> {
             chosen: None,
             trail: Trail::default(),
             marks: Vec::new(),
+            delayed: None,
+            limited: None,
             grpc: None,
             secured: None,
             failure: None,
@@ -119,8 +127,8 @@ impl Record<'_> {
         }
     }
 
-    fn log(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, duration: std::time::Duration) {
-        let millis = |length: std::time::Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+    fn log(&self, worker: &Rc<Worker>, asked: Option<&Asked<'_>>, duration: Duration) {
+        let millis = |length: Duration| u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         let flags = if self.flags == Flags::NONE { Cow::Borrowed("-") } else { Cow::Owned(self.flags.to_string()) };
         let authority = asked.and_then(|asked| Some(asked.request.host?.of(asked.buf))).unwrap_or_default();
         worker.log.write(&Line {

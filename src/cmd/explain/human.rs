@@ -104,8 +104,14 @@ fn rules(out: &mut String, all: &Json) {
     }
 }
 
-/// What the rate limits of a request said.
+/// What a fault drew for a request, and what limits said of it.
 fn limits(out: &mut String, all: &Json) {
+    if let Some(delay) = all["delayed"].as_f64() {
+        line(out, &format!("  {:<10} drew a delay of {delay} ms", "fault"));
+    }
+    if let Some(limit) = all["limited"].as_str() {
+        line(out, &format!("  {:<10} {limit} refused", "limit"));
+    }
     for row in array(&all["limits"]) {
         let mut words = format!("  {:<10} {} {}", "limit", text(&row["limit"]), text(&row["said"]));
         if let Some(remaining) = row["remaining"].as_u64() {

@@ -21,6 +21,8 @@ pub fn recorded(decision: &Decision) -> Json {
     out["destinations"] = destinations(decision);
     out["chosen"] = json!(decision.chosen);
     out["tries"] = tries(decision);
+    out["delayed"] = json!(decision.delayed.map(millis));
+    out["limited"] = json!(decision.limited.as_deref());
     out["limits"] = decision.judged.iter().map(limit).collect();
     out["leftOut"] = json!(decision.trail.left_out());
     out

@@ -117,6 +117,9 @@ pub(crate) async fn pass<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, res
                 return Passed::On;
             }
             Step::Answer(answer) => {
+                if let Answer::Limited(rules) = answer {
+                    inquiry.record.limited = Some(rules);
+                }
                 note(inquiry, "abort", Flags::FAULT_INJECTED);
                 inquiry.record.marks = std::mem::take(&mut inquiry.passage.marks);
                 return Passed::Answer(answer);
@@ -124,6 +127,7 @@ pub(crate) async fn pass<'c>(inquiry: &mut Inquiry<'c>, client: &mut Client, res
             // It was asked above.
             Step::Ask(_) => {}
             Step::Wait(until) => {
+                inquiry.record.delayed = Some(until.since(worker.now()));
                 note(inquiry, "delay", Flags::DELAY_INJECTED);
                 if pause(worker, client, rest, until).await == Pause::Gone {
                     return Passed::Gone;
