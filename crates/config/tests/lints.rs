@@ -229,30 +229,62 @@ proptest! {
     }
 
     #[test]
+    fn errors_in_a_row_are_no_rate(shape in shapes(), percent in 1u64..100) {
+        let sick = shape.policy(&format!(
+            "{{ outlierDetection: {{ consecutive5xxErrors: {}, maxEjectionPercent: 100 }} }}", shape.threshold
+        ));
+        let rate = format!(
+            "---\napiVersion: weir.dev/v1alpha1\nkind: ReliabilityPolicy\nmetadata: {{ name: p }}\nspec:\n  targetRefs: \
+             [{{ kind: Service, name: {} }}]\n  outlier: {{ failurePercentage: {{ threshold: {percent} }} }}\n", shape.host
+        );
+        shape.expect(&[Code::ConsecutiveOnly], &sick, &(sick.clone() + &rate))?;
+    }
+
+    #[test]
+    fn a_filter_for_every_route(shape in shapes(), statuses in proptest::collection::vec(500u64..600, 1..4)) {
+        let Shape { host, unit, attempts, .. } = &shape;
+        let filter = |on: &str, which: &str| format!(
+            "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{ name: {} }}\nspec:\n  configPatches:\n  - \
+             applyTo: HTTP_ROUTE\n    match: {{ context: SIDECAR_OUTBOUND{which} }}\n    patch:\n      operation: MERGE\n      value:\n        \
+             route:\n          retry_policy: {{ {on}retry_back_off: {{ base_interval: {unit}ms, max_interval: {}ms }}, \
+             host_selection_retry_max_attempts: {attempts}, retriable_status_codes: {statuses:?} }}\n",
+            shape.name, unit * 10
+        );
+        let one = format!(", routeConfiguration: {{ vhost: {{ name: \"{host}.default.svc.cluster.local:8080\" }} }}");
+        shape.expect(&[Code::RetriesEverywhere], &filter("", ""), &filter("", &one))?;
+        shape.expect(&[Code::RetryNeverFires], &filter("", ""), &filter("retry_on: 5xx, ", ""))?;
+    }
+
+    #[test]
+    fn quotas_without_an_amount(shape in shapes(), charge in 1u64..9) {
+        let Shape { host, name, threshold, unit, .. } = &shape;
+        let mixer = |kind: &str, spec: &str| format!(
+            "apiVersion: config.istio.io/v1alpha2\nkind: {kind}\nmetadata: {{ name: {name} }}\nspec: {spec}\n---\n"
+        );
+        let spec = mixer("QuotaSpec", &format!("{{ rules: [{{ quotas: [{{ charge: {charge}, quota: {name} }}] }}] }}"))
+            + &mixer("QuotaSpecBinding", &format!("{{ quotaSpecs: [{{ name: {name} }}], services: [{{ name: {host} }}] }}"));
+        let amount = format!("{{ quotas: [{{ name: {name}, maxAmount: {threshold}, validDuration: {unit}s }}] }}");
+        shape.expect(&[Code::QuotaWithoutAmount], &spec, &(spec.clone() + &mixer("memquota", &amount)))?;
+        shape.expect(&[Code::RemovedApi], &spec, &shape.route("    timeout: 1s\n"))?;
+    }
+
+    #[test]
+    fn monitors_that_keep_nothing(shape in shapes(), family in "[a-z]{3,9}") {
+        let monitor = |regex: &str| format!(
+            "apiVersion: monitoring.coreos.com/v1\nkind: ServiceMonitor\nmetadata: {{ name: {} }}\nspec:\n  selector: {{ matchLabels: \
+             {{ app: {} }} }}\n  endpoints:\n  - port: http\n    interval: {}s\n    metricRelabelings: [{{ sourceLabels: [__name__], regex: \
+             '{regex}', action: keep }}]\n", shape.name, shape.host, shape.threshold
+        );
+        let kept = monitor("istio_request.*");
+        shape.expect(&[Code::MetricNotInIstio], &monitor("istio_retry_.*"), &kept)?;
+        shape.expect(&[Code::KeepsNothing], &monitor(&format!("istio_x{family}_.*")), &kept)?;
+    }
+
+    #[test]
     fn no_valid_or_broken_document_makes_a_lint_panic(shape in shapes(), cut in 0usize..600, junk in "[a-z:{}\\[\\] \"'\n-]{0,12}") {
         let mut text = shape.route("    timeout: 5s\n    retries: { attempts: 5, perTryTimeout: 1s }\n")
             + "---\n" + &shape.policy("{ outlierDetection: {}, connectionPool: { http: { maxRetries: 1 } } }");
         text.insert_str(cut.min(text.len()), &junk);
         shape.problems(&text);
     }
-}
-
-#[test]
-fn an_envoy_filter_for_every_route() {
-    let filter = |on: &str, which: &str| {
-        format!(
-            "apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {{ name: waits }}\nspec:\n  configPatches:\n  - \
-             applyTo: HTTP_ROUTE\n    match: {{ context: SIDECAR_OUTBOUND{which} }}\n    patch:\n      operation: MERGE\n      value:\n        \
-             route:\n          retry_policy: {{ {on}retry_back_off: {{ base_interval: 2s }}, retriable_status_codes: [502] }}\n"
-        )
-    };
-    let codes = |text: String| {
-        let texts = vec![Text { name: "it.yaml".into(), text: text.into() }];
-        let found = check(&Bundle { texts, options: Options::default() }).1;
-        found.into_iter().map(|problem| problem.code).collect::<Vec<_>>()
-    };
-    let sick = codes(filter("", ""));
-    assert!(sick.contains(&Code::RetriesEverywhere) && sick.contains(&Code::RetryNeverFires), "{sick:?}");
-    let cured = codes(filter("retry_on: 5xx, ", ", routeConfiguration: { vhost: { name: \"a.test:80\" } }"));
-    assert!(!cured.contains(&Code::RetriesEverywhere) && !cured.contains(&Code::RetryNeverFires), "{cured:?}");
 }
