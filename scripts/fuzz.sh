@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
 export RUSTC_BOOTSTRAP=1
-for target in ${TARGETS:-head body path yaml compile}; do
+for target in ${TARGETS:-head body path hello proxy yaml compile}; do
   echo "== $target"
   cargo fuzz run "$target" -- -max_total_time="${SECONDS_EACH:-60}" -max_len="${MAX_LEN:-4096}" -timeout=10 \
     -dict=fuzz/dictionaries/"$target".txt -print_final_stats=1 2>&1 | grep -E '^(stat::|#[0-9]+\s+DONE|==|thread|SUMMARY|Test unit)' || true

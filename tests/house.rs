@@ -134,9 +134,10 @@ fn every_policy_with_rules_is_lowered_by_a_file_of_its_name() {
 }
 
 /// Policies without a script, and why.
-const WITHOUT_SCRIPT: [(&str, &str); 2] = [
+const WITHOUT_SCRIPT: [(&str, &str); 3] = [
     ("connection", "says nothing about a call: the pool carries it out"),
     ("cors", "is about header fields: a script has none"),
+    ("tcp", "is about connections: a script is of requests"),
 ];
 
 #[test]

@@ -55,6 +55,45 @@ pub fn body(bytes: &[u8]) {
     }
 }
 
+/// A TLS client's first bytes: told once, told the same whatever follows; a name is a name.
+pub fn hello(bytes: &[u8]) {
+    use weir_wire::{Hello, read_hello};
+    let (mut whole, mut part) = (String::new(), String::new());
+    let found = read_hello(bytes, &mut whole);
+    assert_eq!(found == Hello::Named, !whole.is_empty());
+    assert!(whole.len() <= 255 && whole.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()));
+    for end in 0..bytes.len().min(512) {
+        let early = read_hello(&bytes[..end], &mut part);
+        if early != Hello::Partial {
+            assert_eq!((early, &part), (found, &whole), "told after {end} bytes");
+            break;
+        }
+    }
+}
+
+/// The PROXY protocol: a header is told once; what it says is written and read again as the same.
+pub fn proxy(bytes: &[u8]) {
+    use weir_wire::{Proxied, ProxyVersion, read_proxy, write_proxy};
+    let found = read_proxy(bytes);
+    for end in 0..bytes.len().min(256) {
+        let early = read_proxy(&bytes[..end]);
+        if early != Proxied::Partial {
+            assert_eq!(early, found, "told after {end} bytes");
+            break;
+        }
+    }
+    let Proxied::Whole { length, ends } = found else { return };
+    assert!(length <= bytes.len());
+    let Some(ends) = ends else { return };
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let mut out = Vec::new();
+        write_proxy(version, &ends, &mut out);
+        let Proxied::Whole { length, ends: Some(back) } = read_proxy(&out) else { panic!("{out:?} is not read") };
+        assert_eq!((length, back.client.port()), (out.len(), ends.client.port()));
+        assert_eq!(back.client.ip().to_canonical(), ends.client.ip().to_canonical());
+    }
+}
+
 #[derive(PartialEq, Debug)]
 struct Decoded {
     data: Vec<u8>,

@@ -9,7 +9,7 @@
 use crate::kind::service_entry::{Port, Resolution, ServiceEntry, Workload};
 use crate::problem::{Code, Problem};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use weir_policy::discovery::{Discovery, Named};
 use weir_policy::place::Place;
@@ -26,6 +26,8 @@ pub struct Service {
     pub ports: Vec<Port>,
     pub workloads: Vec<Workload>,
     pub resolution: Resolution,
+    /// Addresses of this machine that stand for its ports that are not HTTP.
+    pub listens: Vec<IpAddr>,
     pub place: Place,
 }
 
@@ -55,7 +57,29 @@ impl Graph {
     pub fn build(entries: Vec<ServiceEntry>, workloads: &[Workload], problems: &mut Vec<Problem>) -> Self {
         let mut graph = Self::default();
         for entry in entries {
+<<<<<<< HEAD
             for service in services(entry, workloads) {
+=======
+            let mut members = entry.endpoints;
+            if let Some(selector) = &entry.selector {
+                let chosen = workloads.iter().filter(|workload| {
+                    workload.namespace == entry.namespace
+                        && selector.iter().all(|label| workload.labels.contains(label))
+                });
+                members.extend(chosen.cloned());
+            }
+            for host in entry.hosts {
+                let service = Service {
+                    canonical: canonical(&host.value, &entry.namespace),
+                    host: host.value.to_ascii_lowercase(),
+                    namespace: entry.namespace.clone(),
+                    ports: entry.ports.clone(),
+                    workloads: members.clone(),
+                    resolution: entry.resolution,
+                    listens: entry.listens.clone(),
+                    place: host.place,
+                };
+>>>>>>> 502a3c7 (TCP: Gateway servers of TCP and TLS (passed through or ended), tcp and tls routes, services at their own ports, PROXY protocol in and out, istio_tcp_*)
                 graph.add(service, problems);
             }
         }

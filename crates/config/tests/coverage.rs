@@ -54,7 +54,7 @@ spec: { hosts: [a.test], gateways: [it], http: [{ directResponse: { status: 205 
 fn around(kind: &str) -> &'static str {
     match kind {
         "VirtualService" => {
-            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: a }\nspec: { host: a.test, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: { name: l4 }\nspec: { hosts: [l4.test], resolution: STATIC, ports: [{ number: 9001, name: tcp, protocol: TCP }, { number: 9002, name: tls, protocol: TLS }], endpoints: [{ address: 10.0.0.9 }] }\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: a }\nspec: { host: a.test, subsets: [{ name: v1, labels: { version: v1 } }, { name: v2, labels: { version: v2 } }] }\n"
         }
         "DestinationRule" => {
             "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: a }\nspec: { hosts: [a.test], http: [{ route: [{ destination: { host: a.test, subset: v1, port: { number: 80 } }, weight: 1 }, { destination: { host: a.test, port: { number: 80 } }, weight: 1 }] }] }\n"

@@ -186,7 +186,7 @@ fn what_is_guarded_and_not_enforced_is_refused_not_passed_in_plaintext() {
 fn gateways_open_http_ports_and_keep_others_closed() {
     let text = document(
         "Gateway",
-        "{ servers: [{ port: { number: 8080, name: a, protocol: HTTP }, hosts: [\"*\"] }, { port: { number: 8443, name: b, protocol: HTTPS }, hosts: [\"*\"], tls: { mode: PASSTHROUGH } }, { port: { number: 8444, name: c, protocol: HTTPS }, hosts: [a.test], tls: { mode: SIMPLE, credentialName: c } }] }",
+        "{ servers: [{ port: { number: 8080, name: a, protocol: HTTP }, hosts: [\"*\"] }, { port: { number: 8443, name: b, protocol: HTTPS }, hosts: [\"*\"], tls: { mode: ISTIO_MUTUAL } }, { port: { number: 8444, name: c, protocol: HTTPS }, hosts: [a.test], tls: { mode: SIMPLE, credentialName: c } }] }",
     ) + &document(
         "VirtualService",
         "{ hosts: [\"*\"], gateways: [it], http: [{ route: [{ destination: { host: app.test } }] }] }",

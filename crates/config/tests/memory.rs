@@ -57,11 +57,14 @@ fn shown((plan, problems): &(Plan, Vec<Problem>)) -> String {
         let found = AUTHORITIES.map(|name| table.host(name.as_bytes()).map(|host| Arc::clone(&host.name)));
         format!("{:#?} {found:?} {:?}", table.hosts(), table.chain)
     };
-    let gateways = plan.gateways.iter().map(|of| format!("{} {} {} {}", of.name, of.port, of.place, table(&of.table)));
+    let gateways = plan
+        .gateways
+        .iter()
+        .map(|of| format!("{} {} {} {} {:?}", of.name, of.port, of.place, table(&of.table), of.tcp));
     let gateways: Vec<String> = gateways.collect();
-    let Plan { settings, clusters, limits, rates, .. } = plan;
+    let Plan { settings, services, clusters, limits, rates, .. } = plan;
     format!(
-        "{settings:#?}\n{clusters:#?}\n{limits:?}\n{rates:?}\n{}\n{gateways:#?}\n{problems:#?}",
+        "{settings:#?}\n{services:#?}\n{clusters:#?}\n{limits:?}\n{rates:?}\n{}\n{gateways:#?}\n{problems:#?}",
         table(&plan.outbound)
     )
 }

@@ -27,6 +27,7 @@ pub fn render(
     let rows: Vec<(String, Totals)> =
         totals.into_iter().map(|(key, totals)| (request_labels(registry, &services, &key, flags), totals)).collect();
     requests(&rows, out);
+    crate::tcp::render(registry, &services, flags, out);
     clusters::render(numbers, &services, out);
     crate::filters::render(registry, &services, out);
     process(registry, out);
@@ -98,6 +99,24 @@ fn request_labels(
     key: &SeriesKey,
     flags: &dyn Fn(u32) -> String,
 ) -> String {
+    let mut labels = parties(registry, services, key.labels);
+    let _ = write!(
+        labels,
+        "request_protocol=\"{}\",response_code=\"{}\",grpc_response_status=\"{}\",\
+         response_flags=\"{}\",connection_security_policy=\"unknown\"",
+        if key.protocol == Protocol::Grpc { "grpc" } else { "http" },
+        key.status,
+        key.grpc.map(|status| status.to_string()).unwrap_or_default(),
+        flags(key.flags),
+    );
+    if registry.code_class() {
+        let _ = write!(labels, ",response_code_class=\"{}xx\"", key.status / 100);
+    }
+    labels
+}
+
+/// Who asked, and whom; ends with a comma.
+pub(crate) fn parties(registry: &Registry, services: &[ServiceLabels], of: Option<u32>) -> String {
     let mut labels = String::with_capacity(512);
     let source = &registry.source;
     let known = |text: &str| if text.is_empty() { "unknown".to_owned() } else { escape(text) };
@@ -111,23 +130,15 @@ fn request_labels(
         known(&source.workload),
         known(&source.workload),
     );
-    let [host, name, namespace] = service(services, key.labels);
+    let [host, name, namespace] = service(services, of);
     let _ = write!(
         labels,
         "destination_workload=\"unknown\",destination_workload_namespace=\"unknown\",destination_principal=\"unknown\",\
          destination_app=\"unknown\",destination_version=\"unknown\",destination_service=\"{host}\",\
          destination_canonical_service=\"{name}\",destination_canonical_revision=\"latest\",\
          destination_service_name=\"{name}\",destination_service_namespace=\"{namespace}\",\
-         destination_cluster=\"unknown\",request_protocol=\"{}\",response_code=\"{}\",grpc_response_status=\"{}\",\
-         response_flags=\"{}\",connection_security_policy=\"unknown\"",
-        if key.protocol == Protocol::Grpc { "grpc" } else { "http" },
-        key.status,
-        key.grpc.map(|status| status.to_string()).unwrap_or_default(),
-        flags(key.flags),
+         destination_cluster=\"unknown\","
     );
-    if registry.code_class() {
-        let _ = write!(labels, ",response_code_class=\"{}xx\"", key.status / 100);
-    }
     labels
 }
 

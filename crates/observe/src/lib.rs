@@ -15,6 +15,7 @@ pub mod filters;
 pub mod histogram;
 pub mod registry;
 pub mod shard;
+pub mod tcp;
 
 pub use access::Line;
 pub use clusters::{ClusterNumbers, Distribution, Ejections, EndpointState};
@@ -22,3 +23,4 @@ pub use expose::render;
 pub use filters::{KeyNumbers, LimitNumbers};
 pub use registry::{Limit, Lookups, Registry, ServiceLabels, Source};
 pub use shard::{Protocol, Sample, Series, SeriesKey, Shard};
+pub use tcp::{TcpKey, TcpNumbers};

@@ -1,6 +1,7 @@
 //! What the process counts beside requests, and the labels of services.
 
 use crate::filters::{KeyNumbers, LimitNumbers};
+use crate::tcp::{TcpKey, TcpNumbers};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,6 +95,7 @@ pub struct Registry {
     refused: Mutex<BTreeMap<&'static str, u64>>,
     limited: [AtomicU64; Limit::ALL.len()],
     filters: Mutex<Filters>,
+    tcp: Mutex<BTreeMap<TcpKey, TcpNumbers>>,
 }
 
 /// What filters counted. Bounded: kinds and results are fixed words, services and limits come from the documents.
@@ -129,6 +131,7 @@ impl Registry {
                 limits: Vec::new(),
                 keys: KeyNumbers { keys: 0, evicted: 0 },
             }),
+            tcp: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -201,6 +204,15 @@ impl Registry {
     /// A copy of a request was dealt with; `result` is one of a fixed set of words.
     pub fn mirrored(&self, result: &'static str) {
         *lock(&self.filters).mirrors.entry(result).or_default() += 1;
+    }
+
+    /// Connections that carry no requests, and what they moved.
+    pub fn tcp(&self, key: TcpKey, more: &TcpNumbers) {
+        lock(&self.tcp).entry(key).or_default().add(more);
+    }
+
+    pub(crate) fn all_tcp(&self) -> BTreeMap<TcpKey, TcpNumbers> {
+        lock(&self.tcp).clone()
     }
 
     /// What limits remember of keys, as it is now.

@@ -60,6 +60,8 @@ pub struct Counts {
     pub overflow_requests: u64,
     /// Requests refused by the ceiling on waiting ones.
     pub overflow_pending: u64,
+    /// TCP connections refused by the ceiling on connections.
+    pub overflow_connections: u64,
 }
 
 impl Counts {

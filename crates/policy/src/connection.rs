@@ -28,6 +28,15 @@ pub struct Rules {
     pub ping: Option<Ping>,
     /// `trafficPolicy.tls`; `None` = in the clear.
     pub tls: Option<Arc<tls::Client>>,
+    /// `trafficPolicy.proxyProtocol`: the endpoint is told who the client is, before the first byte. TCP only.
+    pub told: Option<Told>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    V1,
+    V2,
 }
 
 /// Which version of HTTP an endpoint is spoken to in.
@@ -73,6 +82,7 @@ impl Default for Rules {
             streams: MOST_STREAMS,
             ping: None,
             tls: None,
+            told: None,
         }
     }
 }

@@ -14,7 +14,7 @@ mod filters;
 use crate::balance::key::Key;
 use crate::balance::{self, Hash, Shape};
 use crate::origin::{Origin, Origins};
-use crate::plan::{AccessLog, Compatibility, Limits, Settings, UnknownHosts, Upstream};
+use crate::plan::{AccessLog, Compatibility, Fronted, Limits, Settings, UnknownHosts, Upstream};
 use crate::retry::{BackOff, Conditions, NonIdempotent, Previous};
 use crate::route::{Action, Destination, Edits, Forward, HeaderEdits, Redirect, Rewrite, Route};
 use crate::trust::Trust;
@@ -224,8 +224,13 @@ fn pool(values: &mut Values<'_>, inflight: &inflight::Rules, connection: &connec
         streams,
         ping,
         tls,
+        told,
     } = connection;
     transport(values, tls.as_deref());
+    if let Some(told) = told {
+        let version = if *told == connection::Told::V1 { "V1" } else { "V2" };
+        values.add("proxyProtocol.version", version);
+    }
     values.add("connectionPool.tcp.maxConnections", ceiling(*connections));
     values.add("connectionPool.tcp.connectTimeout", show(*connect_timeout));
     values.add("connectionPool.tcp.maxConnectionDuration", length(*max_duration));
@@ -344,7 +349,7 @@ fn outliers(values: &mut Values<'_>, rules: Option<&outlier::Rules>) {
 
 /// What holds for every request.
 pub fn of_settings(settings: &Settings) -> Vec<Value<'_>> {
-    let Settings { compatibility, unknown_hosts, limits, access_log, trust, origins } = settings;
+    let Settings { compatibility, unknown_hosts, limits, access_log, trust, fronted, origins } = settings;
     let mut values = Values::of(origins);
     values.add("compatibility", if *compatibility == Compatibility::Istio { "istio" } else { "weir" });
     let mode = if *unknown_hosts == UnknownHosts::Pass { "ALLOW_ANY" } else { "REGISTRY_ONLY" };
@@ -356,6 +361,8 @@ pub fn of_settings(settings: &Settings) -> Vec<Value<'_>> {
     };
     values.add("accessLog", format);
     let Trust { outbound, gateways } = trust;
+    let topology = if *fronted == Fronted::ByProxyProtocol { "proxyProtocol" } else { "none" };
+    values.add("gatewayTopology", topology);
     values.add("trustRequestOverrides", format!("{} ranges, {} on gateways", outbound.len(), gateways.len()));
     let Limits {
         connections,

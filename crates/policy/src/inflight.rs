@@ -88,6 +88,16 @@ impl Inflight {
         }
     }
 
+    /// May a connection be opened that nothing else will ever use? Counts it when it may. A TCP connection is not
+    /// queued: the one that it would wait for is not given back.
+    pub const fn connect(&mut self, rules: &Rules) -> Result<(), Full> {
+        if self.connections >= rules.connections {
+            return Err(Full);
+        }
+        self.connections += 1;
+        Ok(())
+    }
+
     /// A waiting request has its connection, or gave up.
     pub const fn waited(&mut self) {
         debug_assert!(self.pending > 0, "a wait ended that never began");

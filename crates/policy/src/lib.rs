@@ -45,6 +45,7 @@ pub mod rng;
 pub mod route;
 pub mod share;
 pub mod spread;
+pub mod tcp;
 pub mod time;
 pub mod timeout;
 pub mod tls;

@@ -3,7 +3,8 @@
 //! ```text
 //!   Plan ─┬─ settings                       mesh-wide
 //!         ├─ outbound: Table ──► Route ──► Destination ──► ClusterIndex ─┐
-//!         ├─ gateways: [Gateway{port, Table}]                            │
+//!         ├─ gateways: [Gateway{port, Table, tcp}]                       │
+//!         ├─ services: [Listener{bind, port, tcp}]                       │
 //!         └─ clusters: [Arc<Upstream>]  ◄────────────────────────────────┘
 //! ```
 //! Does not: hold living state ([`crate::cluster::Cluster`] does).
@@ -13,7 +14,7 @@ use crate::origin::Origins;
 use crate::place::Place;
 use crate::route::Table;
 use crate::trust::Trust;
-use crate::{balance, budget, connection, inflight, limit, outlier, rate, tls};
+use crate::{balance, budget, connection, inflight, limit, outlier, rate, tcp, tls};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Plan {
     pub outbound: Table,
     /// One per port that a Gateway server names (several Gateways on one port are merged).
     pub gateways: Vec<Gateway>,
+    /// Where services that are not HTTP are reached, by address and port.
+    pub services: Vec<Listener>,
     /// Indexed by [`ClusterIndex`].
     pub clusters: Vec<Arc<Upstream>>,
     /// Indexed by [`limit::LimitIndex`].
@@ -50,6 +53,21 @@ pub struct Gateway {
     pub table: Table,
     /// What is terminated here, by the name of the handshake; empty = in the clear.
     pub tls: Vec<tls::Entry>,
+    /// What a connection in the clear carries.
+    pub carries: tls::Carries,
+    /// Where connections go that carry no requests.
+    pub tcp: tcp::Rules,
+    pub place: Place,
+}
+
+/// An address of this machine that stands for services of a port that is not HTTP.
+#[derive(Debug)]
+pub struct Listener {
+    /// The host of its first service.
+    pub name: Arc<str>,
+    pub bind: IpAddr,
+    pub port: u16,
+    pub tcp: tcp::Rules,
     pub place: Place,
 }
 
@@ -109,7 +127,17 @@ pub struct Settings {
     pub access_log: AccessLog,
     /// Whose `x-envoy-*` request headers are obeyed.
     pub trust: Trust,
+    pub fronted: Fronted,
     pub origins: Origins,
+}
+
+/// `Mesh.spec.gatewayTopology`: what stands in front of Gateways.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Fronted {
+    #[default]
+    Directly,
+    /// `proxyProtocol`: every connection begins with a header of the PROXY protocol; without, it is ended.
+    ByProxyProtocol,
 }
 
 /// Whose defaults hold where weir improves on Istio's. `docs/compatibility.md` has the list.
@@ -174,6 +202,7 @@ impl Default for Settings {
             limits: Limits::default(),
             access_log: AccessLog::Json,
             trust: Trust::default(),
+            fronted: Fronted::default(),
             origins: Origins::default(),
         }
     }

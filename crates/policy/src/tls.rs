@@ -20,6 +20,17 @@ pub struct Server {
     pub versions: Versions,
     /// Of TLS 1.2, in order; empty = all that are known. TLS 1.3 has always all of its own.
     pub suites: Vec<Suite>,
+    pub carries: Carries,
+}
+
+/// What is inside of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum Carries {
+    /// Requests.
+    #[default]
+    Http,
+    /// Bytes, for [`crate::tcp`].
+    Bytes,
 }
 
 /// A server, and where it is written.
@@ -184,7 +195,7 @@ impl Server {
 }
 
 /// An exact name fits best, then the longest wildcard.
-fn fit(pattern: &str, name: Option<&str>) -> Option<usize> {
+pub(crate) fn fit(pattern: &str, name: Option<&str>) -> Option<usize> {
     if pattern == "*" {
         return Some(0);
     }

@@ -37,6 +37,11 @@ impl Cidr {
         }
     }
 
+    /// How many bits of an address it says.
+    pub const fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
     /// Is the address in the range? An IPv4 address that came in over IPv6 is one of IPv4.
     pub fn contains(&self, other: IpAddr) -> bool {
         match (self.address, other.to_canonical()) {

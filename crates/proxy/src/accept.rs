@@ -11,8 +11,9 @@
 //! No error ends the loop. Does not: speak HTTP.
 
 use crate::http::serve;
-use crate::mesh::{Arrival, Door};
+use crate::mesh::{Arrival, Door, Meets};
 use crate::stream::Stream;
+use crate::tcp::meet;
 use crate::tls::greet::{Guest, greet};
 use crate::worker::{Activity, Command, Place, Worker};
 use std::fs::File;
@@ -23,6 +24,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
+use weir_policy::plan::Fronted;
 
 /// After an accept error, and while memory or descriptors are short.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -128,10 +130,14 @@ pub(crate) fn welcome(worker: &Rc<Worker>, arrival: Arrival) {
         return;
     }
     let key = place.key;
-    let task = if worker.live().is_encrypted(door) {
-        tokio::task::spawn_local(shake(Rc::clone(worker), place, stream, peer, door))
-    } else {
-        tokio::task::spawn_local(serve::serve(Rc::clone(worker), place, Stream::Plain(stream), None, peer, door))
+    let live = worker.live();
+    let fronted = matches!(door, Door::Gateway { .. }) && live.plan.settings.fronted == Fronted::ByProxyProtocol;
+    let of = Rc::clone(worker);
+    let task = match live.meets(door) {
+        _ if fronted => tokio::task::spawn_local(meet::introduced(of, place, stream, peer, door)),
+        Meets::Requests => tokio::task::spawn_local(serve::serve(of, place, Stream::Plain(stream), None, peer, door)),
+        Meets::Handshakes => tokio::task::spawn_local(shake(of, place, stream, peer, door)),
+        Meets::Sorted | Meets::Bytes => tokio::task::spawn_local(meet::meet(of, place, stream, peer, door)),
     };
     worker.entered(key, task.abort_handle());
 }
@@ -142,7 +148,7 @@ async fn shake(worker: Rc<Worker>, place: Place, socket: TcpStream, peer: Socket
     let live = worker.live();
     // The plan that it came in under: its port ended TLS.
     let Some(entrance) = live.entrance(door) else { return };
-    match Box::pin(greet(socket, entrance)).await {
+    match Box::pin(greet(socket, Vec::new(), entrance)).await {
         Ok(Guest { session, secured }) => {
             drop(live);
             let stream = Stream::Tls(Box::new(session));

@@ -175,7 +175,7 @@ fn decision(
         authority: text(authority, LONGEST_NAME),
         path: text(path, LONGEST_PATH),
         listener: match record.door {
-            Door::Outbound => Listener::Outbound,
+            Door::Outbound | Door::Service { .. } => Listener::Outbound,
             Door::Gateway { port } => Listener::Port(port),
         },
         host: host.map(|host| Arc::clone(&host.name)),

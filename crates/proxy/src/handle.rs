@@ -8,6 +8,7 @@
 
 use crate::clock::Clock;
 use crate::decisions::{Decisions, Ring, Tap};
+use crate::doors;
 use crate::error::StartError;
 use crate::listen::{self, Bound, Handed};
 use crate::log::{self, Log};
@@ -76,6 +77,8 @@ struct State {
     outbound: Option<Bound>,
     /// The open Gateway listeners, by port.
     gateways: HashMap<u16, Bound>,
+    /// The open listeners of services that are not HTTP.
+    services: doors::Open,
     live: Arc<Live>,
     /// Plans that some request may still run under: dropped here, not on a worker.
     retired: Vec<Arc<Live>>,
@@ -98,14 +101,16 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
     for gateway in plan.gateways.iter().filter(|gateway| ring.opens(gateway)) {
         gateways.insert(gateway.port, bind_gateway(gateway, workers, handed)?);
     }
-    let mut opened: Vec<(Door, Shares)> = Vec::new();
+    // After the Gateways: those must have their ports.
+    let mut services = doors::Open::default();
+    let mut opened: Vec<(Door, Shares)> = services.open(&plan, workers, handed)?;
     for (port, bound) in &gateways {
         opened.push((Door::Gateway { port: *port }, bound.shares(workers)?));
     }
     if let Some(bound) = &outbound {
         opened.push((Door::Outbound, bound.shares(workers)?));
     }
-    mesh.own.listen(addresses(&outbound, &gateways));
+    mesh.own.listen(addresses(&outbound, &gateways, &services));
     let live = Arc::new(mesh.prepare(plan, ring)?);
     mesh.adopt(&live);
     let mut handle = Handle {
@@ -115,7 +120,7 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
         commands: Vec::new(),
         threads: Mutex::default(),
         writer: Mutex::default(),
-        state: Mutex::new(State { outbound, gateways, live: Arc::clone(&live), retired: Vec::new() }),
+        state: Mutex::new(State { outbound, gateways, services, live: Arc::clone(&live), retired: Vec::new() }),
     };
     handle.spawn_workers(&options, &live, workers)?;
     pressure::watch(Arc::downgrade(&mesh), options.ceilings).map_err(StartError::System)?;
@@ -124,10 +129,10 @@ pub fn start(options: Options, plan: Plan, handed: &mut Handed) -> Result<Handle
 }
 
 /// The sockets of one listener, by worker.
-type Shares = Vec<Vec<TcpListener>>;
+pub(crate) type Shares = Vec<Vec<TcpListener>>;
 
-fn addresses(outbound: &Option<Bound>, gateways: &HashMap<u16, Bound>) -> Vec<SocketAddr> {
-    outbound.iter().chain(gateways.values()).map(|bound| bound.address).collect()
+fn addresses(outbound: &Option<Bound>, gateways: &HashMap<u16, Bound>, services: &doors::Open) -> Vec<SocketAddr> {
+    outbound.iter().chain(gateways.values()).chain(services.all()).map(|bound| bound.address).collect()
 }
 
 fn bind_gateway(gateway: &Gateway, workers: usize, handed: &mut Handed) -> Result<Bound, StartError> {
@@ -212,6 +217,10 @@ impl Handle {
             self.mesh.keyring.retain(&state.live.ring);
             return Err(StartError::Keys(troubles));
         }
+        let given_up = state.services.yield_to_gateways(&plan);
+        if !given_up.is_empty() {
+            self.tell_all(&Arc::clone(&state.live), Vec::new(), &given_up)?;
+        }
         let (mut opened, mut fresh) = (Vec::new(), HashMap::new());
         for gateway in plan.gateways.iter().filter(|gateway| ring.opens(gateway)) {
             let open = state.gateways.get(&gateway.port);
@@ -225,13 +234,15 @@ impl Handle {
         let wanted = |port: &u16| plan.gateways.iter().any(|gateway| gateway.port == *port);
         let gone = |port: &&u16| fresh.contains_key(*port) || !wanted(port);
         let closed: Vec<u16> = state.gateways.keys().filter(gone).copied().collect();
-        let doors: Vec<Door> = closed.iter().map(|port| Door::Gateway { port: *port }).collect();
+        let mut doors: Vec<Door> = closed.iter().map(|port| Door::Gateway { port: *port }).collect();
+        doors.extend(state.services.keep(&plan));
+        opened.extend(state.services.open(&plan, workers, &mut Handed::default())?);
         let live = Arc::new(self.mesh.prepare(plan, ring)?);
         self.mesh.adopt(&live);
         self.tell_all(&live, opened, &doors)?;
         state.gateways.retain(|port, _| !closed.contains(port));
         state.gateways.extend(fresh);
-        self.mesh.own.listen(addresses(&state.outbound, &state.gateways));
+        self.mesh.own.listen(addresses(&state.outbound, &state.gateways, &state.services));
         let old = std::mem::replace(&mut state.live, live);
         state.retired.push(old);
         // Those that no request runs under any more are dropped here, on the caller's thread.
@@ -266,7 +277,7 @@ impl Handle {
                 }),
             }
         }
-        self.mesh.own.listen(addresses(&state.outbound, &state.gateways));
+        self.mesh.own.listen(addresses(&state.outbound, &state.gateways, &state.services));
         troubles
     }
 
@@ -372,7 +383,7 @@ impl Handle {
     pub fn listeners(&self) -> std::io::Result<Vec<TcpListener>> {
         let state = self.state.lock();
         let mut copies = Vec::new();
-        for bound in state.gateways.values().chain(&state.outbound) {
+        for bound in state.gateways.values().chain(state.services.all()).chain(&state.outbound) {
             copies.extend(bound.copies()?);
         }
         Ok(copies)
@@ -426,6 +437,7 @@ impl Handle {
         // Our own copies too: as long as one is open, the kernel takes connections in.
         let mut state = self.state.lock();
         state.gateways.clear();
+        state.services = doors::Open::default();
         state.outbound = None;
         drop(state);
         self.tell(|| Command::Drain);

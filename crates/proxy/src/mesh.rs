@@ -27,7 +27,9 @@ use weir_observe::{Registry, ServiceLabels};
 use weir_policy::balance::Table;
 use weir_policy::cluster::Cluster;
 use weir_policy::discovery::Shift;
-use weir_policy::plan::{Plan, Upstream};
+use weir_policy::plan::{Gateway, Listener, Plan, Upstream};
+use weir_policy::tcp;
+use weir_policy::tls::Carries;
 
 /// A plan with the living state of its clusters: what a request runs under, from its first byte to its last.
 #[derive(Debug)]
@@ -45,6 +47,36 @@ pub(crate) struct Live {
     fixed: Vec<Fixed>,
     /// What TLS is spoken with.
     pub(crate) ring: Ring,
+    /// Of doors where not only requests in the clear come in.
+    meets: HashMap<Door, Meets>,
+}
+
+/// What the connections of a door begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Meets {
+    /// Requests in the clear.
+    Requests,
+    /// TLS that is ended here, and requests in it.
+    Handshakes,
+    /// TLS of which some is passed on, or carries other than requests.
+    Sorted,
+    /// Bytes.
+    Bytes,
+}
+
+fn meets(plan: &Plan) -> HashMap<Door, Meets> {
+    let of = |gateway: &Gateway| {
+        let bytes = gateway.tls.iter().any(|entry| entry.rules.carries == Carries::Bytes);
+        match (gateway.tls.is_empty(), gateway.tcp.passed.is_empty()) {
+            (false, true) if !bytes => Meets::Handshakes,
+            (true, true) if gateway.carries == Carries::Http => Meets::Requests,
+            (true, true) => Meets::Bytes,
+            _ => Meets::Sorted,
+        }
+    };
+    let gateways = plan.gateways.iter().map(|gateway| (Door::Gateway { port: gateway.port }, of(gateway)));
+    let at = |listener: &Listener| Door::Service { at: SocketAddr::new(listener.bind, listener.port) };
+    gateways.chain(plan.services.iter().map(|listener| (at(listener), Meets::Bytes))).collect()
 }
 
 impl Live {
@@ -52,7 +84,7 @@ impl Live {
     pub(crate) fn entrance(&self, door: Door) -> Option<&Entrance> {
         match door {
             Door::Gateway { port } => self.ring.entrances.get(&port),
-            Door::Outbound => None,
+            Door::Outbound | Door::Service { .. } => None,
         }
     }
 
@@ -61,8 +93,21 @@ impl Live {
         self.entrance(door).is_none_or(|entrance| secured.is_some_and(|secured| entrance.admits(secured, authority)))
     }
 
-    pub(crate) fn is_encrypted(&self, door: Door) -> bool {
-        self.entrance(door).is_some()
+    /// What the connections of a door begin with.
+    pub(crate) fn meets(&self, door: Door) -> Meets {
+        self.meets.get(&door).copied().unwrap_or(Meets::Requests)
+    }
+
+    /// Where connections of a door go that carry no requests.
+    pub(crate) fn tcp(&self, door: Door) -> Option<&tcp::Rules> {
+        match door {
+            Door::Outbound => None,
+            Door::Gateway { port } => self.plan.gateways.iter().find(|gateway| gateway.port == port).map(|of| &of.tcp),
+            Door::Service { at } => {
+                let is = |listener: &&Listener| listener.port == at.port() && listener.bind == at.ip();
+                self.plan.services.iter().find(is).map(|of| &of.tcp)
+            }
+        }
     }
 }
 
@@ -190,7 +235,8 @@ impl Mesh {
         let tables = tables.collect();
         let limits = self.limits.prepare(&plan.limits, &self.clock);
         let rates = self.rates.prepare(&plan.rates);
-        Ok(Live { plan, cells, tables, limits, rates, fixed, ring })
+        let meets = meets(&plan);
+        Ok(Live { plan, cells, tables, limits, rates, fixed, ring, meets })
     }
 
     /// Puts a prepared plan's rules in force, and forgets clusters that it does not have.
@@ -275,12 +321,14 @@ impl Cells {
 }
 
 /// Through which door a client came in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Door {
     /// The outbound listener: the host chooses the service.
     Outbound,
     /// A Gateway's port: edge rules hold.
     Gateway { port: u16 },
+    /// An address that stands for services which are not HTTP.
+    Service { at: SocketAddr },
 }
 
 /// A client connection on its way to a worker.

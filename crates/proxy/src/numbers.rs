@@ -36,6 +36,7 @@ pub(crate) fn numbers(cell: &Cell, now: Time) -> ClusterNumbers {
             ("retries", left(rules.inflight.retries, inflight.retries)),
         ],
         rejected: vec![
+            ("connections", counts.overflow_connections),
             ("pending", counts.overflow_pending),
             ("requests", counts.overflow_requests),
             ("retries", counts.refused[No::MaxRetries as usize]),

@@ -15,6 +15,7 @@ use crate::http::desk::Desks;
 use crate::log::Log;
 use crate::mesh::{Arrival, Cell, Door, Live, Mesh};
 use crate::parting::Parting;
+use crate::tcp::pump::Basins;
 use crate::upstream::pool::Pools;
 use std::cell::{Cell as StdCell, RefCell};
 use std::net::TcpListener;
@@ -94,6 +95,7 @@ pub(crate) struct Worker {
     pub(crate) buffers: Store,
     pub(crate) spares: Spares,
     pub(crate) desks: Desks,
+    pub(crate) basins: Basins,
     pub(crate) shard: RefCell<Shard>,
     pub(crate) log: Log,
     pub(crate) decisions: Decisions,
@@ -151,6 +153,7 @@ pub(crate) async fn run(start: Start) {
         buffers: Store::default(),
         spares: Spares::default(),
         desks: Desks::default(),
+        basins: Basins::default(),
         shard: RefCell::new(start.shard),
         log: start.log,
         decisions: start.decisions,
@@ -402,6 +405,7 @@ async fn sweep(worker: Rc<Worker>) {
             worker.buffers.clear();
             worker.spares.clear();
             worker.desks.clear();
+            worker.basins.clear();
             // Allocators give memory back while they are used, and this thread may be idle now: a large block, never
             // touched, makes them look at what they hold.
             drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));

@@ -1,4 +1,5 @@
-//! weir-wire SPEAKS: HTTP/1.1 heads and bodies, bytes in, events out.
+//! weir-wire SPEAKS: HTTP/1.1 heads and bodies, bytes in, events out; and reads what stands in front of them: a TLS
+//! client's name, the PROXY protocol.
 //!
 //! ```text
 //!   bytes ─► head: one pass, spans over the buffer it came in ─► the proxy's edits ─► write: one pass out
@@ -15,8 +16,10 @@ pub mod field;
 pub mod frame;
 pub mod grpc_health;
 pub mod head;
+pub mod hello;
 pub mod hops;
 pub mod malformed;
+pub mod proxy_protocol;
 mod scan;
 pub mod span;
 pub mod target;
@@ -27,7 +30,9 @@ pub use field::{Field, Name, Names};
 pub use head::{
     Connection, Framing, Limits, Parsed, RequestHead, RequestKind, ResponseHead, Version, parse_request, parse_response,
 };
+pub use hello::{Hello, LARGEST_HELLO, read_hello};
 pub use hops::Hops;
 pub use malformed::Malformed;
+pub use proxy_protocol::{Ends, LARGEST_PROXY, Proxied, ProxyVersion, read_proxy, write_proxy};
 pub use span::Span;
 pub use target::{Target, split_target, valid_host};

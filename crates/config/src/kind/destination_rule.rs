@@ -11,7 +11,7 @@ use crate::fields::Fields;
 use crate::names;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
-use weir_policy::connection::{Keepalive, Ping, Speaks};
+use weir_policy::connection::{Keepalive, Ping, Speaks, Told};
 use weir_policy::place::Place;
 
 /// `DestinationRule.spec`.
@@ -45,6 +45,8 @@ pub struct TrafficPolicy {
     pub retry: Option<RetryPolicy>,
     pub budget: Option<RetryBudget>,
     pub tls: Option<ClientTls>,
+    /// `proxyProtocol`.
+    pub told: Option<Told>,
     pub ports: Vec<(u16, TrafficPolicy)>,
     /// Where its fields stand, less those of ports.
     pub at: Fields,
@@ -175,6 +177,7 @@ fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
             out.budget = Some(retry_budget(&budget));
         }
         tunnel(policy);
+        out.told = proxy_protocol(policy);
         for port in policy.objects("portLevelSettings") {
             let number = port.object("port").and_then(|number| {
                 let found = number.number("number", 1, 65_535);
@@ -199,7 +202,7 @@ fn traffic_policy(policy: &Object<'_>, level: Level) -> TrafficPolicy {
     out
 }
 
-/// `tunnel` and `proxyProtocol`: checked, and not enforced yet.
+/// `tunnel`: checked, and not enforced yet.
 fn tunnel(policy: &Object<'_>) {
     if policy.has("tunnel") && policy.has("proxyProtocol") {
         let words = "`tunnel` and `proxyProtocol` exclude each other";
@@ -216,7 +219,15 @@ fn tunnel(policy: &Object<'_>) {
         }
         tunnel.number("targetPort", 1, 65_535);
     }
-    policy.later(&["tunnel", "proxyProtocol"]);
+    policy.later(&["tunnel"]);
+}
+
+/// `proxyProtocol`; V1 when no version is written.
+fn proxy_protocol(policy: &Object<'_>) -> Option<Told> {
+    let written = policy.object("proxyProtocol")?;
+    let version = written.word("version", &[("V1", Told::V1), ("V2", Told::V2)]);
+    written.end();
+    Some(version.map_or(Told::V1, |version| version.value))
 }
 
 /// Reads `connectionPool`, of a rule or of a Sidecar.

@@ -7,6 +7,7 @@ use crate::names::{self, Protocol};
 use crate::problem::{Code, Problem};
 use std::net::IpAddr;
 use weir_policy::place::Place;
+use weir_policy::tls::Carries;
 
 /// `Gateway.spec`.
 #[derive(Clone, Debug)]
@@ -17,18 +18,49 @@ pub struct Gateway {
     pub selector: Vec<(String, String)>,
 }
 
-/// `spec.servers[]` that can be served: HTTP, in the clear or over TLS that ends here.
+/// `spec.servers[]` that can be served.
 #[derive(Clone, Debug)]
 pub struct Server {
     pub port: u16,
     pub bind: Option<IpAddr>,
     /// `host`, `namespace/host`, `*`.
     pub hosts: Vec<At<String>>,
-    /// `None`: in the clear.
-    pub tls: Option<Termination>,
+    pub serves: Serves,
     /// `httpsRedirect`: every request is sent to HTTPS.
     pub redirects: bool,
     pub place: Place,
+}
+
+/// What a server does with a connection.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// In the clear.
+    Clear(Carries),
+    /// TLS ends here.
+    Ended(Termination, Carries),
+    /// PASSTHROUGH: TLS goes on, to where the name in its first bytes leads.
+    Passed,
+    /// AUTO_PASSTHROUGH: the name is a cluster's, `outbound_.PORT_.SUBSET_.HOST`.
+    PassedByCluster,
+}
+
+impl Serves {
+    /// Servers of one port must be alike in this.
+    pub const fn first_bytes(&self) -> FirstBytes {
+        match self {
+            Self::Clear(Carries::Http) => FirstBytes::Request,
+            Self::Clear(Carries::Bytes) => FirstBytes::Any,
+            Self::Ended(..) | Self::Passed | Self::PassedByCluster => FirstBytes::Handshake,
+        }
+    }
+}
+
+/// What a connection to a port begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FirstBytes {
+    Request,
+    Handshake,
+    Any,
 }
 
 /// Reads `Gateway.spec`.
@@ -97,12 +129,14 @@ fn read_server(server: &Object<'_>) -> Option<Server> {
         tls.end();
     }
     let place = server.place();
-    match served? {
-        Served::Clear => Some(Server { port: number?, bind: address, hosts, tls: None, redirects, place }),
-        Served::Tls => {
-            Some(Server { port: number?, bind: address, hosts, tls: Some(termination?), redirects: false, place })
-        }
-    }
+    let serves = match served? {
+        Served::Clear(carries) => Serves::Clear(carries),
+        Served::Ended(carries) => Serves::Ended(termination?, carries),
+        Served::Passed => Serves::Passed,
+        Served::PassedByCluster => Serves::PassedByCluster,
+    };
+    let redirects = redirects && serves.first_bytes() == FirstBytes::Request;
+    Some(Server { port: number?, bind: address, hosts, serves, redirects, place })
 }
 
 /// `host`, or `namespace/host`; a host is a full name, a wildcard or an address.
@@ -146,12 +180,13 @@ fn read_port(server: &Object<'_>, port: &Object<'_>, bind: &str) -> Option<u16> 
 
 /// How a server is served.
 enum Served {
-    Clear,
-    Tls,
+    Clear(Carries),
+    Ended(Carries),
+    Passed,
+    PassedByCluster,
 }
 
-/// HTTP, in the clear or over TLS that ends here? Anything else warns, and its port stays closed: never plaintext by
-/// omission.
+/// What is not served warns, and its port stays closed: never plaintext by omission.
 fn is_served(protocol: &At<String>, port: u16, mode: Option<Mode>, server: &Object<'_>) -> Option<Served> {
     let Some(kind) = names::protocol(&protocol.value) else {
         let words = format!("the protocol `{}` is not known", protocol.value);
@@ -163,15 +198,22 @@ fn is_served(protocol: &At<String>, port: u16, mode: Option<Mode>, server: &Obje
     let name = protocol.value.to_uppercase();
     // HTTP/2 without TLS is told by its first bytes, whichever of these is written.
     if matches!(name.as_str(), "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB") {
-        return Some(Served::Clear);
+        return Some(Served::Clear(Carries::Http));
     }
-    if name == "HTTPS" && matches!(mode, Some(Mode::Simple | Mode::Mutual | Mode::OptionalMutual)) {
-        return Some(Served::Tls);
+    if matches!(name.as_str(), "TCP" | "MONGO" | "REDIS" | "MYSQL") {
+        return Some(Served::Clear(Carries::Bytes));
     }
-    let what = match mode {
-        Some(Mode::IstioMutual) if name == "HTTPS" => "ISTIO_MUTUAL",
-        Some(Mode::Passthrough | Mode::AutoPassthrough) if name == "HTTPS" => "PASSTHROUGH",
-        _ => name.as_str(),
+    let what = match (name.as_str(), mode) {
+        ("HTTPS", Some(Mode::Simple | Mode::Mutual | Mode::OptionalMutual)) => {
+            return Some(Served::Ended(Carries::Http));
+        }
+        ("TLS", Some(Mode::Simple | Mode::Mutual | Mode::OptionalMutual)) => {
+            return Some(Served::Ended(Carries::Bytes));
+        }
+        ("HTTPS" | "TLS", Some(Mode::Passthrough)) => return Some(Served::Passed),
+        ("HTTPS" | "TLS", Some(Mode::AutoPassthrough)) => return Some(Served::PassedByCluster),
+        ("HTTPS" | "TLS", Some(Mode::IstioMutual)) => "ISTIO_MUTUAL",
+        (name, _) => name,
     };
     let words = format!("{what} servers are not served yet: port {port} stays closed");
     server.sink.add(Problem::new(Code::PortClosed, protocol.place.clone(), words));

@@ -8,7 +8,7 @@ use crate::fields::Fields;
 use crate::problem::{Code, Problem};
 use std::time::Duration;
 use weir_policy::place::Place;
-use weir_policy::plan::{AccessLog, Compatibility, Limits};
+use weir_policy::plan::{AccessLog, Compatibility, Fronted, Limits};
 use weir_policy::trust::Cidr;
 
 /// `Mesh.spec`.
@@ -23,6 +23,8 @@ pub struct Mesh {
     pub limits: Limits,
     /// `trustRequestOverrides`.
     pub trust: Vec<Cidr>,
+    /// `gatewayTopology`.
+    pub fronted: Fronted,
     /// Where its fields stand.
     pub at: Fields,
     pub place: Place,
@@ -41,6 +43,7 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
     });
     let budget = spec.object("retryBudget").map(|budget| retry_budget(&budget));
     let trust = trust(spec);
+    let fronted = spec.object("gatewayTopology").map(|topology| fronted(&topology)).unwrap_or_default();
     spec.list("extensionProviders");
     spec.later(&["extensionProviders"]);
     let access_log = spec.object("accessLog").and_then(|log| {
@@ -68,9 +71,17 @@ pub fn mesh(spec: &Object<'_>) -> Mesh {
         access_log,
         limits,
         trust,
+        fronted,
         at: Fields::of(spec, &[]),
         place: spec.place(),
     }
+}
+
+/// As in Istio's ProxyConfig.
+fn fronted(topology: &Object<'_>) -> Fronted {
+    let announced = topology.object("proxyProtocol").map(|empty| empty.end());
+    topology.end();
+    announced.map_or(Fronted::Directly, |()| Fronted::ByProxyProtocol)
 }
 
 fn trust(spec: &Object<'_>) -> Vec<Cidr> {

@@ -5,7 +5,7 @@ use super::policy;
 use crate::decode::{At, Object};
 use crate::names::{self, Protocol};
 use crate::problem::{Code, Problem};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use weir_policy::place::Place;
 
 /// `ServiceEntry.spec`.
@@ -18,6 +18,8 @@ pub struct ServiceEntry {
     pub endpoints: Vec<Workload>,
     /// `workloadSelector.labels`.
     pub selector: Option<Vec<(String, String)>>,
+    /// Addresses of this machine that stand for its ports that are not HTTP.
+    pub listens: Vec<IpAddr>,
     pub export: Export,
     pub place: Place,
 }
@@ -77,10 +79,10 @@ pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
     let hosts = read_hosts(spec);
     let resolution = spec.word("resolution", RESOLUTIONS).map_or(Resolution::None, |found| found.value);
     spec.word("location", &[("MESH_EXTERNAL", ()), ("MESH_INTERNAL", ())]);
-    addresses(spec, resolution);
+    let listens = addresses(spec, resolution);
     spec.texts("subjectAltNames");
     spec.later(&["subjectAltNames"]);
-    spec.without_effect(&["location", "addresses"]);
+    spec.without_effect(&["location"]);
     let export = export_to(spec, namespace, Hidden::Allowed);
     let ports: Vec<Port> = spec.objects("ports").filter_map(|port| service_port(&port)).collect();
     unique_ports(spec, &ports);
@@ -98,7 +100,7 @@ pub fn service_entry(spec: &Object<'_>, namespace: &str) -> ServiceEntry {
     several_hosts(spec, &hosts, &ports, resolution);
     spec.end();
     let namespace = namespace.to_owned();
-    ServiceEntry { namespace, hosts, ports, resolution, endpoints, selector, export, place: spec.place() }
+    ServiceEntry { namespace, hosts, ports, resolution, endpoints, selector, listens, export, place: spec.place() }
 }
 
 fn read_hosts(spec: &Object<'_>) -> Vec<At<String>> {
@@ -117,7 +119,9 @@ fn read_hosts(spec: &Object<'_>) -> Vec<At<String>> {
     hosts
 }
 
-fn addresses(spec: &Object<'_>, resolution: Resolution) {
+/// Those of loopback are listened on; without any, 127.0.0.1. Others would have to be led here by the kernel.
+fn addresses(spec: &Object<'_>, resolution: Resolution) -> Vec<IpAddr> {
+    let mut listens = Vec::new();
     for address in spec.texts("addresses") {
         if !names::is_subnet(&address.value) {
             let words = format!("`{}` is neither an address nor a range of them", address.value);
@@ -125,7 +129,12 @@ fn addresses(spec: &Object<'_>, resolution: Resolution) {
         } else if address.value.contains('/') && resolution == Resolution::Dns {
             spec.sink.refuse(&address.place, "ranges of addresses need `resolution: NONE` or `STATIC`");
         }
+        listens.extend(address.value.parse().ok().filter(IpAddr::is_loopback));
     }
+    if spec.list("addresses").is_empty() {
+        listens.push(Ipv4Addr::LOCALHOST.into());
+    }
+    listens
 }
 
 fn unique_ports(spec: &Object<'_>, ports: &[Port]) {

@@ -5,7 +5,7 @@ use super::export::{Export, Hidden, export_to};
 use super::fault::{Fault, fault};
 use super::headers::{Headers, Operations, headers};
 use super::http_match::{HttpMatch, http_match};
-use super::l4;
+use super::l4::{self, L4Rule};
 use super::mirror::{Mirror, mirrors};
 use super::retries::{Retries, route_retries};
 use crate::decode::{At, Object};
@@ -25,6 +25,8 @@ pub struct VirtualService {
     /// Empty = `mesh`.
     pub gateways: Vec<At<String>>,
     pub http: Vec<HttpRule>,
+    pub tls: Vec<L4Rule>,
+    pub tcp: Vec<L4Rule>,
     pub export: Export,
     pub place: Place,
 }
@@ -164,12 +166,11 @@ pub fn virtual_service(spec: &Object<'_>, namespace: &str, name: &str) -> Virtua
     if wide {
         http.iter().for_each(|rule| no_claims(rule, spec));
     }
-    l4::check(spec, &hosts, wide);
+    let (tls, tcp) = (l4::tls(spec, &hosts, wide), l4::tcp(spec));
     let export = export_to(spec, namespace, Hidden::Refused);
-    spec.later(&["tcp", "tls"]);
     spec.end();
     let (namespace, name) = (namespace.to_owned(), name.to_owned());
-    VirtualService { namespace, name, hosts, gateways, http, export, place: spec.place() }
+    VirtualService { namespace, name, hosts, gateways, http, tls, tcp, export, place: spec.place() }
 }
 
 fn check_hosts(spec: &Object<'_>, hosts: &[At<String>], wide: bool) {
@@ -320,6 +321,7 @@ fn weighted(route: &Object<'_>) -> Option<Weighted> {
 }
 
 /// `destination`: a host, a port, a subset.
+#[derive(Clone, Debug)]
 pub struct Destination {
     pub host: At<String>,
     pub subset: Option<At<String>>,

@@ -250,6 +250,17 @@ impl<'a> Clusters<'a> {
         host
     }
 
+    /// The subsets that DestinationRules define.
+    pub fn subsets(&self, service: usize) -> Vec<String> {
+        let merged = self.services[service].merged.as_ref();
+        merged.map(|merged| merged.subsets.iter().map(|subset| subset.name.clone()).collect()).unwrap_or_default()
+    }
+
+    /// The rules of a cluster.
+    pub fn rules(&self, index: ClusterIndex) -> &Upstream {
+        &self.made[index.0 as usize]
+    }
+
     /// Does a DestinationRule define it?
     pub fn has_subset(&self, service: usize, name: &str) -> bool {
         self.services[service].subset(name).is_some()
@@ -349,6 +360,7 @@ fn make(
         budget,
         connection: Connection {
             tls: tls::client(policy.tls.as_ref(), &node.host),
+            told: policy.told,
             ..connection::lower(
                 policy.pool.as_ref(),
                 &port.protocol.to_uppercase(),

@@ -22,6 +22,7 @@ pub fn lower(pool: Option<&Pool>, protocol: &str, mesh: Option<Duration>) -> Rul
         streams: pool.streams.unwrap_or(default.streams),
         ping: pool.ping,
         tls: None,
+        told: None,
     }
 }
 

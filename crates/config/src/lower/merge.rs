@@ -73,7 +73,7 @@ fn add_subsets(into: &mut Vec<Subset>, from: &[Subset]) {
 }
 
 fn fill(into: &mut TrafficPolicy, from: &TrafficPolicy) {
-    into.at.fill(&from.at, &["loadBalancer", "retryBudget", "tls"]);
+    into.at.fill(&from.at, &["loadBalancer", "proxyProtocol", "retryBudget", "tls"]);
     match (&mut into.pool, &from.pool) {
         (Some(pool), Some(other)) => fill_pool(pool, other),
         (pool @ None, Some(other)) => *pool = Some(other.clone()),
@@ -92,6 +92,7 @@ fn fill(into: &mut TrafficPolicy, from: &TrafficPolicy) {
     into.balance = into.balance.take().or_else(|| from.balance.clone());
     into.budget = into.budget.take().or_else(|| from.budget.clone());
     into.tls = into.tls.take().or_else(|| from.tls.clone());
+    into.told = into.told.or(from.told);
     into.place = into.place.take().or_else(|| from.place.clone());
     for (port, policy) in &from.ports {
         match into.ports.iter_mut().find(|(known, _)| known == port) {
@@ -150,6 +151,7 @@ pub fn effective(merged: Option<&Merged>, port: u16, subset: Option<&Subset>) ->
                 retry: own.retry.clone().or_else(|| host.retry.clone()),
                 budget: own.budget.clone().or_else(|| host.budget.clone()),
                 tls: own.tls.clone().or_else(|| host.tls.clone()),
+                told: own.told.or(host.told),
                 ports: if own.ports.is_empty() { host.ports.clone() } else { own.ports.clone() },
                 at,
                 place: own.place.clone().or_else(|| host.place.clone()),

@@ -28,6 +28,7 @@ pub mod route;
 pub mod scope;
 pub mod services;
 pub mod tables;
+pub mod tcp;
 pub mod timeout;
 pub mod tls;
 pub mod unknown_hosts;
@@ -122,6 +123,7 @@ fn lower(
     let outbound = tables::outbound(&mut clusters, &virtual_services, &scope, unknown.as_ref(), bundle, kept, problems);
     let kept = &mut now.doors.ports;
     let gateways = tables::gateways(&mut clusters, &virtual_services, &gateways, bundle, kept, problems);
+    let services = tcp::services(&mut clusters, &virtual_services, &scope, &gateways, bundle, problems);
     if !nodes.is_empty() {
         crate::check::lints(nodes, &ground.graph, &settings, problems);
     }
@@ -130,7 +132,7 @@ fn lower(
     let graph = Arc::clone(&ground.graph);
     now.keep(ground);
     *memory = now;
-    let mut plan = Plan { settings, outbound, gateways, clusters, ..Plan::default() };
+    let mut plan = Plan { settings, outbound, gateways, services, clusters, ..Plan::default() };
     envoy_filter::apply(&mut plan, &words.filters, bundle, problems);
     let known = rate::Known { graph: &graph, services: &virtual_services, gateways: &words.gateways };
     let quotas = quota::lower(&words.quotas, &graph, &mut plan, problems);
@@ -147,6 +149,7 @@ fn settings(mesh: Option<&Mesh>, bundle: &Bundle) -> Settings {
     let mut settings = Settings::default();
     if let Some(mesh) = mesh {
         settings.limits = mesh.limits.clone();
+        settings.fronted = mesh.fronted;
         settings.trust = Trust { outbound: mesh.trust.clone(), gateways: mesh.trust.clone() };
         settings.compatibility = mesh.compatibility.unwrap_or(Compatibility::Weir);
         settings.access_log = mesh.access_log.unwrap_or(settings.access_log);

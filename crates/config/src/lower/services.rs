@@ -54,6 +54,8 @@ fn entry(service: Service, serving: &[&Serving], workloads: &[Workload]) -> Serv
         resolution,
         endpoints,
         selector: None,
+        // Their addresses are the cluster's: nothing here can be bound to them.
+        listens: Vec::new(),
         export: service.export,
         place: service.place,
     }

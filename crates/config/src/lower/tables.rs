@@ -4,11 +4,11 @@ use super::clusters::{Asked, Clusters};
 use super::hosts::Hosts;
 use super::memory::{Hosted, Lowered, Shelf};
 use super::scope::Scope;
-use super::{origins, route, tls, unknown_hosts};
+use super::{origins, route, tcp, tls, unknown_hosts};
 use crate::bundle::Bundle;
 use crate::decode::At;
 use crate::graph::canonical;
-use crate::kind::gateway::{Gateway as Words, Server};
+use crate::kind::gateway::{FirstBytes, Gateway as Words, Server, Serves};
 use crate::kind::http_match::HttpMatch;
 use crate::kind::outbound::Outbound;
 use crate::kind::virtual_service::VirtualService;
@@ -24,6 +24,7 @@ use weir_policy::route::{
     Action, Destination, Entry, Forward, HeaderEdits, Match, Named, Redirect, Route, Table, Target, VirtualHost,
 };
 use weir_policy::timeout;
+use weir_policy::tls::Carries;
 
 /// What the listener is, for the conditions that depend on it.
 enum At_<'l> {
@@ -233,7 +234,7 @@ fn default_rules(service: usize, clusters: &mut Clusters<'_>) -> Vec<Entry> {
 }
 
 /// `namespace/name` of a gateway as written in a VirtualService.
-fn qualified(gateway: &str, namespace: &str) -> String {
+pub(super) fn qualified(gateway: &str, namespace: &str) -> String {
     if gateway.contains('/') { gateway.to_owned() } else { format!("{namespace}/{gateway}") }
 }
 
@@ -275,10 +276,11 @@ fn listener(
 ) -> Gateway {
     let (name, _, first) = &servers[0];
     let servers: Vec<_> = servers.iter().filter(|(_, _, server)| is_alike(server, first, problems)).cloned().collect();
+    let requests: Vec<_> = servers.iter().filter(|(_, _, server)| has_requests(server)).cloned().collect();
     let mut shelf = Shelf::new(std::mem::take(kept));
     for of in services.iter().filter(|of| of.gateways.iter().any(|gateway| gateway.value != "mesh")) {
         let lowered = shelf.take(of).and_then(|mut old| old.holds(clusters).then_some(old));
-        kept.extend(lowered.or_else(|| brought(&servers, of, clusters, bundle)));
+        kept.extend(lowered.or_else(|| brought(&requests, of, clusters, bundle)));
     }
     let bind = first.bind.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let mut hosts = Hosts::of(kept, problems);
@@ -288,15 +290,22 @@ fn listener(
         }
     }
     let tls = servers.iter().filter_map(|(_, _, server)| tls::server(server)).collect();
-    Gateway { name: name.as_str().into(), bind, port, table: hosts.table(), tls, place: first.place.clone() }
+    let tcp = tcp::gateway(port, &servers, services, clusters, bundle, problems);
+    let carries = if first.serves.first_bytes() == FirstBytes::Any { Carries::Bytes } else { Carries::Http };
+    let (name, table, place) = (name.as_str().into(), hosts.table(), first.place.clone());
+    Gateway { name, bind, port, table, tls, carries, tcp, place }
 }
 
-/// A port is in the clear or it is not: the first server decides.
+const fn has_requests(server: &Server) -> bool {
+    matches!(server.serves, Serves::Clear(Carries::Http) | Serves::Ended(_, Carries::Http))
+}
+
+/// A port carries requests, bytes or TLS: the first server decides.
 fn is_alike(server: &Server, first: &Server, problems: &mut Vec<Problem>) -> bool {
-    let alike = server.tls.is_some() == first.tls.is_some();
+    let alike = server.serves.first_bytes() == first.serves.first_bytes();
     if !alike {
         let words = format!(
-            "the server at {} has port {} already; with and without TLS cannot be one port: this one stays closed",
+            "the server at {} has port {} already; HTTP, TCP and TLS cannot be one port: this one stays closed",
             first.place, server.port
         );
         problems.push(Problem::new(Code::PortClosed, server.place.clone(), words).hint("give it another port"));
@@ -369,7 +378,7 @@ fn brought(
 }
 
 /// The hosts of a VirtualService that a server lets in: the narrower of the two names.
-fn admitted(host: &At<String>, of: &VirtualService, gateway: &Words, server: &Server) -> Vec<String> {
+pub(super) fn admitted(host: &At<String>, of: &VirtualService, gateway: &Words, server: &Server) -> Vec<String> {
     let wanted = if host.value == "*" { "*".to_owned() } else { canonical(&host.value, &of.namespace) };
     let both = server.hosts.iter().filter_map(|let_in| {
         let (namespace, pattern) = let_in.value.split_once('/').unwrap_or(("*", &let_in.value));

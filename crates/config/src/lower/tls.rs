@@ -1,17 +1,18 @@
 //! `tls` of servers and of destinations → [`weir_policy::tls`].
 
 use crate::kind::client_tls::{ClientTls, Origination};
-use crate::kind::gateway::Server as Words;
+use crate::kind::gateway::{Server as Words, Serves};
+use crate::kind::server_tls::Termination;
 use std::sync::Arc;
 use weir_policy::tls::{Client, Entry, Server};
 
 /// A Gateway's server, when TLS ends there.
 pub fn server(words: &Words) -> Option<Entry> {
-    let tls = words.tls.clone()?;
+    let Serves::Ended(tls, carries) = words.serves.clone() else { return None };
     let host = |written: &str| written.rsplit('/').next().unwrap_or_default().to_ascii_lowercase().into();
     let hosts = words.hosts.iter().map(|written| host(&written.value)).collect();
-    let rules =
-        Server { hosts, identities: tls.identities, clients: tls.clients, versions: tls.versions, suites: tls.suites };
+    let Termination { identities, clients, versions, suites } = tls;
+    let rules = Server { hosts, identities, clients, versions, suites, carries };
     Some(Entry { rules: Arc::new(rules), place: words.place.clone() })
 }
 

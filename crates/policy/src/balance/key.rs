@@ -93,7 +93,8 @@ fn of_cookie(headers: &dyn Headers, name: &str) -> Option<u64> {
     found
 }
 
-fn of_source(source: IpAddr) -> u64 {
+/// As `useSourceIp` hashes.
+pub fn of_source(source: IpAddr) -> u64 {
     use std::io::Write;
     // The longest address has 45 characters.
     let mut text = [0u8; 64];

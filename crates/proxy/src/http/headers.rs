@@ -164,7 +164,7 @@ fn is_wish(name: &[u8]) -> bool {
 /// `x-forwarded-*`: passed through inside the mesh, owned at the edge.
 fn forwarded(up: &mut Vec<u8>, ask: &Ask<'_>, ours: &impl Fn(&[u8]) -> bool) {
     match ask.door {
-        Door::Outbound => {
+        Door::Outbound | Door::Service { .. } => {
             if !ask.request.names.has(Name::XForwardedProto) && ours(b"x-forwarded-proto") {
                 write::field(up, b"x-forwarded-proto", ask.scheme.as_bytes());
             }

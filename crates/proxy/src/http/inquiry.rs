@@ -80,7 +80,7 @@ pub(crate) fn scheme(form: &Form<'_>, client: &Client, fields: &Fields<'_>) -> &
 
 pub(crate) fn table(live: &Live, door: Door) -> Option<&Table> {
     match door {
-        Door::Outbound => Some(&live.plan.outbound),
+        Door::Outbound | Door::Service { .. } => Some(&live.plan.outbound),
         Door::Gateway { port } => {
             live.plan.gateways.iter().find(|gateway| gateway.port == port).map(|found| &found.table)
         }
@@ -90,7 +90,7 @@ pub(crate) fn table(live: &Live, door: Door) -> Option<&Table> {
 pub(crate) fn door_port(door: Door, authority: &[u8]) -> u16 {
     match door {
         Door::Gateway { port } => port,
-        Door::Outbound => {
+        Door::Outbound | Door::Service { .. } => {
             let digits = authority.rsplit(|byte| *byte == b':').next().filter(|digits| digits.len() < authority.len());
             digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok()).unwrap_or(80)
         }

@@ -92,7 +92,7 @@ fn as_grpc_asks(timeout: timeout::Rules, request: &RequestHead, buf: &[u8]) -> t
 fn is_trusted(request: &RequestHead, live: &Live, door: Door, peer: IpAddr) -> bool {
     let trust = &live.plan.settings.trust;
     let ranges = match door {
-        Door::Outbound => &trust.outbound,
+        Door::Outbound | Door::Service { .. } => &trust.outbound,
         Door::Gateway { .. } => &trust.gateways,
     };
     !request.names.has(Name::XForwardedFor) && trust::covers(ranges, peer)

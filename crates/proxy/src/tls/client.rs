@@ -12,11 +12,12 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use std::sync::Arc;
 use weir_policy::tls::{Client, Proof};
 
-/// One for each version of HTTP: ALPN says which it will be.
+/// One for each version of HTTP: ALPN says which it will be; and one for what is not HTTP.
 #[derive(Debug)]
 pub(crate) struct Configs {
     pub(super) http1: Arc<ClientConfig>,
     pub(super) http2: Arc<ClientConfig>,
+    pub(super) bytes: Arc<ClientConfig>,
 }
 
 impl slot::Build for Client {
@@ -35,9 +36,10 @@ impl slot::Build for Client {
             None => builder.with_no_client_auth(),
         };
         let mut http2 = http1.clone();
+        let bytes = Arc::new(http1.clone());
         http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         http2.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Configs { http1: Arc::new(http1), http2: Arc::new(http2) })
+        Ok(Configs { http1: Arc::new(http1), http2: Arc::new(http2), bytes })
     }
 }
 

@@ -41,9 +41,10 @@ pub(crate) struct Secured {
 /// Why there is no session, in one word.
 pub(crate) type Refused = &'static str;
 
-/// Speaks TLS with a client.
-pub(crate) async fn greet(socket: TcpStream, entrance: &Entrance) -> Result<Guest, Refused> {
-    let accepted = listen(&socket).await?;
+/// Speaks TLS with a client, of which `first` was read already.
+pub(crate) async fn greet(socket: TcpStream, first: Vec<u8>, entrance: &Entrance) -> Result<Guest, Refused> {
+    let accepted = listen(&socket, &first).await?;
+    drop(first);
     let name: Option<Box<str>> = accepted.client_hello().server_name().map(Into::into);
     let chosen = entrance.choose(name.as_deref()).and_then(|slot| Some((slot, slot.good()?)));
     let Some((server, config)) = chosen else {
@@ -68,8 +69,11 @@ pub(crate) async fn greet(socket: TcpStream, entrance: &Entrance) -> Result<Gues
     Ok(Guest { session, secured })
 }
 
-async fn listen(socket: &TcpStream) -> Result<Accepted, Refused> {
+async fn listen(socket: &TcpStream, mut first: &[u8]) -> Result<Accepted, Refused> {
     let mut acceptor = Acceptor::default();
+    while !first.is_empty() {
+        acceptor.read_tls(&mut first).map_err(|_| "tls_handshake")?;
+    }
     poll_fn(|cx| {
         loop {
             match acceptor.accept() {

@@ -79,7 +79,9 @@ fn without_port(authority: &[u8]) -> &[u8] {
 impl Ring {
     /// May the port be opened?
     pub(crate) fn opens(&self, gateway: &Gateway) -> bool {
-        gateway.tls.is_empty() || self.entrances.get(&gateway.port).is_some_and(Entrance::is_usable)
+        gateway.tls.is_empty()
+            || !gateway.tcp.passed.is_empty()
+            || self.entrances.get(&gateway.port).is_some_and(Entrance::is_usable)
     }
 }
 

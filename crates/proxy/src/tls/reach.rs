@@ -16,6 +16,8 @@ use weir_policy::tls::{Authorities, Client, Failure};
 pub(crate) enum Inside {
     Http1,
     Http2,
+    /// Not HTTP: no protocol is named.
+    Bytes,
 }
 
 /// Speaks TLS with an upstream by the rules of its destination.
@@ -30,6 +32,7 @@ pub(crate) async fn reach(
     let config = match inside {
         Inside::Http1 => &configs.http1,
         Inside::Http2 => &configs.http2,
+        Inside::Bytes => &configs.bytes,
     };
     let name = match &rules.name {
         Some(name) => ServerName::try_from(name.to_string()).map_err(|_| Failure::NoName)?,

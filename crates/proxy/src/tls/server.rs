@@ -11,7 +11,7 @@ use rustls::server::{ClientHello, NoClientAuth, ProducesTickets, ResolvesServerC
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 use std::sync::Arc;
-use weir_policy::tls::{Clients, Proof, Server, Suite, Versions};
+use weir_policy::tls::{Carries, Clients, Proof, Server, Suite, Versions};
 
 /// In the order of preference.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -34,7 +34,9 @@ impl slot::Build for Server {
         };
         let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions).map_err(unfit)?;
         let mut config = builder.with_client_cert_verifier(clients).with_cert_resolver(keys);
-        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        if self.carries == Carries::Http {
+            config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+        }
         // A ticket is good where it was given only: servers may ask clients for different things.
         config.ticketer = tickets().map_err(unfit)?;
         Ok(config)

@@ -8,6 +8,7 @@ use crate::tls::reach::{Inside, reach};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::net::SocketAddr;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use weir_policy::connection::Rules;
 use weir_policy::outcome::{ConnectFailure, Result as Ended};
@@ -15,8 +16,19 @@ use weir_policy::outcome::{ConnectFailure, Result as Ended};
 /// A connection within `connect_timeout`, its handshake included, with the keep-alive that the rules ask for. The last
 /// descriptors are not taken.
 pub(crate) async fn dial(address: SocketAddr, rules: &Rules, inside: Inside, mesh: &Mesh) -> Result<Stream, Ended> {
+    dial_announced(address, rules, inside, mesh, &[]).await
+}
+
+/// The same, with a header before the first byte, that of TLS included.
+pub(crate) async fn dial_announced(
+    address: SocketAddr,
+    rules: &Rules,
+    inside: Inside,
+    mesh: &Mesh,
+    header: &[u8],
+) -> Result<Stream, Ended> {
     let connecting = async {
-        let socket = match TcpStream::connect(address).await {
+        let mut socket = match TcpStream::connect(address).await {
             Ok(socket) if mesh.pressure.leaves_none(&socket) => return Err(Ended::Exhausted),
             Ok(socket) => socket,
             Err(why) if is_exhausted(&why) => return Err(Ended::Exhausted),
@@ -24,6 +36,10 @@ pub(crate) async fn dial(address: SocketAddr, rules: &Rules, inside: Inside, mes
         };
         // A socket that cannot be set up as asked is of no use: the peer has closed it already.
         set_up(&socket, rules).map_err(|_| Ended::ConnectFailed(ConnectFailure::Refused))?;
+        if !header.is_empty() {
+            let written = socket.write_all(header).await;
+            written.map_err(|_| Ended::ConnectFailed(ConnectFailure::Refused))?;
+        }
         let Some(tls) = &rules.tls else { return Ok(Stream::Plain(socket)) };
         // Boxed: connections in the clear have no room for it.
         let session = Box::pin(reach(socket, address, tls, inside, &mesh.keyring)).await;
