@@ -57,29 +57,7 @@ impl Graph {
     pub fn build(entries: Vec<ServiceEntry>, workloads: &[Workload], problems: &mut Vec<Problem>) -> Self {
         let mut graph = Self::default();
         for entry in entries {
-<<<<<<< HEAD
             for service in services(entry, workloads) {
-=======
-            let mut members = entry.endpoints;
-            if let Some(selector) = &entry.selector {
-                let chosen = workloads.iter().filter(|workload| {
-                    workload.namespace == entry.namespace
-                        && selector.iter().all(|label| workload.labels.contains(label))
-                });
-                members.extend(chosen.cloned());
-            }
-            for host in entry.hosts {
-                let service = Service {
-                    canonical: canonical(&host.value, &entry.namespace),
-                    host: host.value.to_ascii_lowercase(),
-                    namespace: entry.namespace.clone(),
-                    ports: entry.ports.clone(),
-                    workloads: members.clone(),
-                    resolution: entry.resolution,
-                    listens: entry.listens.clone(),
-                    place: host.place,
-                };
->>>>>>> 502a3c7 (TCP: Gateway servers of TCP and TLS (passed through or ended), tcp and tls routes, services at their own ports, PROXY protocol in and out, istio_tcp_*)
                 graph.add(service, problems);
             }
         }
@@ -137,7 +115,7 @@ impl Graph {
 
 /// The services of an entry, with the workloads that it selects.
 fn services(entry: ServiceEntry, workloads: &[Workload]) -> impl Iterator<Item = Service> {
-    let ServiceEntry { namespace, hosts, ports, resolution, endpoints: mut members, selector, .. } = entry;
+    let ServiceEntry { namespace, hosts, ports, resolution, endpoints: mut members, selector, listens, .. } = entry;
     if let Some(selector) = selector {
         let chosen = workloads.iter().filter(|workload| {
             workload.namespace == namespace && selector.iter().all(|label| workload.labels.contains(label))
@@ -150,6 +128,7 @@ fn services(entry: ServiceEntry, workloads: &[Workload]) -> impl Iterator<Item =
         namespace: namespace.clone(),
         ports: ports.clone(),
         workloads: members.clone(),
+        listens: listens.clone(),
         resolution,
         place: host.place,
     })
