@@ -27,6 +27,7 @@ spec:
   outboundTrafficPolicy: { mode: REGISTRY_ONLY }
   accessLog: { format: json }
   trustRequestOverrides: [10.0.0.0/8]
+  gatewayTopology: { proxyProtocol: {} }
   connectTimeout: 3s
   requestBufferLimit: 64Ki
   retryBudget: { percent: 30 }

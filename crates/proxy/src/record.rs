@@ -56,6 +56,8 @@ pub(crate) struct Record<'a> {
     pub(crate) grpc: Option<u16>,
     /// The client's handshake.
     pub(crate) secured: Option<Arc<Secured>>,
+    /// Bytes from a client whose connection became a WebSocket.
+    pub(crate) switched: u64,
     /// Why the latest try had no TLS.
     pub(crate) failure: Option<tls::Failure>,
 }
@@ -92,6 +94,7 @@ impl Record<'_> {
             grpc: None,
             secured: None,
             failure: None,
+            switched: 0,
             peer,
         }
     }

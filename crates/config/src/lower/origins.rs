@@ -100,10 +100,11 @@ const UPSTREAM: [&str; 28] = [
 const BUDGET: [&str; 3] = ["retryBudget.percent", "retryBudget.minRetryConcurrency", "retryBudget.budgetInterval"];
 
 /// Values of the mesh's settings.
-const SETTINGS: [&str; 16] = [
+const SETTINGS: [&str; 17] = [
     "compatibility",
     "outboundTrafficPolicy",
     "accessLog",
+    "gatewayTopology",
     "trustRequestOverrides",
     "limits.connections",
     "limits.requestHead",

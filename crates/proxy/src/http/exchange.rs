@@ -12,6 +12,7 @@ use super::http2::stream::Last;
 use super::http2::text::{self, Rest};
 use super::line::Line;
 use super::mirror::Copies;
+use super::switch::Switch;
 use super::upload::{Broken, Upload};
 use crate::buffer::{Buf, Read, Way};
 use crate::http::serve::Client;
@@ -43,6 +44,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) rest: &'a mut Buf,
     pub(crate) way: &'a mut Way,
     pub(crate) upload: Upload,
+    pub(crate) switch: Switch,
     pub(crate) kind: RequestKind,
     pub(crate) response_limits: weir_wire::Limits,
     /// How much of `way.up` was written.
@@ -175,7 +177,9 @@ impl Exchange<'_> {
                 );
                 match parsed {
                     Ok(Parsed::Complete) if self.way.response.status == 101 => {
-                        return Poll::Ready(Err(Ended::Protocol));
+                        let agreed = self.switch.agreed(&self.way.response, self.way.answer.unread());
+                        // One that comes before the request is out answers nothing.
+                        return Poll::Ready(if agreed && self.is_sent() { Ok(()) } else { Err(Ended::Protocol) });
                     }
                     Ok(Parsed::Complete) if self.way.response.status < 200 => {
                         self.pass_interim(cx);

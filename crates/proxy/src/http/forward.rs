@@ -22,6 +22,7 @@ use super::mirror::Copies;
 use super::relay::{Relay, Relayed};
 use super::reply;
 use super::shape::Shape;
+use super::switch::{self, Switch};
 use super::terms::{Terms, idempotency, keep};
 use super::upload::{Coding, Keep, Trailers, Upload};
 use super::values::{self, Reply as Answered, Seen, Values};
@@ -233,6 +234,7 @@ async fn send(
         received: (request.framing == Framing::None).then_some(admitted),
         attempts: 1,
     });
+    let switch = Switch::of(request, buf, &client.line, speaks);
     let ask = Ask {
         request,
         buf,
@@ -250,6 +252,7 @@ async fn send(
         peer: client.peer,
         proven: secured.as_ref().and_then(|secured| secured.proven.as_deref()),
         edits: [&edits[0], &edits[1], passage.over.unwrap_or(&NO_EDITS)],
+        switch,
     };
     let response_limits =
         weir_wire::Limits { head: settings.limits.response_head as usize, fields: settings.limits.headers as usize };
@@ -268,6 +271,7 @@ async fn send(
         way,
         upload,
         kind,
+        switch,
         response_limits,
         sent: 0,
         wrote: Reached::Nothing,
@@ -335,7 +339,7 @@ async fn send(
                 guard.cut();
             }
             guard.end();
-            record.received = exchange.upload.bytes;
+            record.received = exchange.upload.bytes + record.switched;
             record.finish(worker, Some(&asked), guard.call.as_mut());
             next
         }
@@ -432,6 +436,11 @@ async fn relay(
             Tell { delivery, persistence, compatibility, service_time, date, edits, cookie, extra, cors, head_only };
         headers::incoming(down, response, answer.unread(), &hops, &tell);
         answer.consume(response.len);
+    }
+    if record.status == 101 {
+        // Boxed: a request that stays one has no room for it.
+        Box::pin(switch::pass(exchange, lane, record)).await;
+        return Next::Close;
     }
     exchange.client.line.begin(&mut exchange.way.down);
     exchange.upload.forget(&mut exchange.way.kept);

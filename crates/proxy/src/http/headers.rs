@@ -7,6 +7,7 @@
 //! One pass over the spans, no map, no allocation per field. Does not: send.
 
 use super::carrier::Protocol;
+use super::switch::{self, Switch};
 use crate::mesh::Door;
 use std::net::SocketAddr;
 use weir_policy::cors;
@@ -43,6 +44,7 @@ pub(crate) struct Ask<'a> {
     pub(crate) proven: Option<&'a str>,
     /// Of the rule, of the destination, and of a limit that was exceeded and not enforced.
     pub(crate) edits: [&'a Edits; 3],
+    pub(crate) switch: Switch,
 }
 
 /// Writes the request's head for try `number`; `expected` is what is left of its time, in milliseconds.
@@ -103,6 +105,9 @@ pub(crate) fn outgoing(up: &mut Vec<u8>, ask: &Ask<'_>, number: u32, expected: O
     }
     if let Some(host) = ask.original_host {
         write::field(up, b"x-envoy-original-host", host);
+    }
+    if ask.switch == Switch::WebSocket {
+        up.extend_from_slice(switch::FIELDS);
     }
     add(up, &ask.edits);
     up.extend_from_slice(b"\r\n");
@@ -409,7 +414,11 @@ pub(crate) fn incoming(down: &mut Vec<u8>, response: &ResponseHead, buf: &[u8], 
     if let Some(cookie) = tell.cookie {
         write::field(down, b"set-cookie", cookie.as_bytes());
     }
-    persistence(down, tell.persistence);
+    if response.status == 101 {
+        down.extend_from_slice(switch::FIELDS);
+    } else {
+        persistence(down, tell.persistence);
+    }
     let cors = |name: &str| tell.cors.is_none_or(|rules| !replaces(rules, name.as_bytes()));
     add_those(down, &tell.edits, |name| cors(name) && may_write(tell.compatibility, name));
     down.extend_from_slice(tell.extra);

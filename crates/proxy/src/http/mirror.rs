@@ -11,6 +11,7 @@ use super::carrier::Guard;
 use super::forward::speaks;
 use super::headers::{self, Ask};
 use super::http2::stream::Last;
+use super::switch::Switch;
 use super::upload::Upload;
 use crate::buffer::{Read, Scratch, Way};
 use crate::mesh::Cell;
@@ -148,7 +149,7 @@ fn head(ask: &Ask<'_>, timeout: timeout::Rules) -> Vec<u8> {
     };
     let expected = expected.map(|length| u64::try_from(length.as_millis()).unwrap_or(u64::MAX));
     let mut bytes = Vec::with_capacity(512);
-    headers::outgoing(&mut bytes, &Ask { authority: &authority, ..*ask }, 1, expected);
+    headers::outgoing(&mut bytes, &Ask { authority: &authority, switch: Switch::None, ..*ask }, 1, expected);
     // Before the empty line.
     bytes.truncate(bytes.len() - 2);
     write::field(&mut bytes, b"x-envoy-internal", b"true");

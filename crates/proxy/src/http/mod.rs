@@ -17,6 +17,7 @@ pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod serve;
 mod shape;
+mod switch;
 pub(crate) mod terms;
 pub(crate) mod upload;
 mod values;

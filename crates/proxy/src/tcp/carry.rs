@@ -102,7 +102,7 @@ impl Way {
     }
 
     /// Has an endpoint chosen and dialled, and passes bytes until either side ends.
-    pub(crate) async fn go(self, worker: &Rc<Worker>, client: Carried) {
+    pub(crate) async fn go(self, worker: &Rc<Worker>, mut client: Carried) {
         let Self { cell, rules, hash, mut record } = self;
         let now = worker.now();
         let passage = match worker.with(&cell, |cluster, draw| Passage::admit(cluster, hash, draw, now)) {
@@ -115,10 +115,11 @@ impl Way {
         let dialled = dial(worker, address, &rules, &client).await;
         taken.record(worker, &dialled);
         match dialled {
-            Ok(stream) => {
+            Ok(mut stream) => {
                 record.opened(worker);
                 let span = Span { idle: rules.idle_timeout, most: rules.max_duration };
-                let mut pump = Pump::new(client.stream, client.first, stream, span, worker);
+                let first = [client.first.as_slice(), &[]];
+                let mut pump = Pump::new(&mut client.stream, &mut stream, first, span, worker);
                 let ended = pump.run(worker, |moved| record.moved(worker, moved)).await;
                 record.ended(worker, &ended);
                 if matches!(ended, Ended::Broken(_)) {

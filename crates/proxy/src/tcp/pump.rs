@@ -152,9 +152,9 @@ impl Half {
 }
 
 /// See the module.
-pub(crate) struct Pump {
-    client: Stream,
-    endpoint: Stream,
+pub(crate) struct Pump<'p> {
+    client: &'p mut Stream,
+    endpoint: &'p mut Stream,
     up: Half,
     down: Half,
     span: Span,
@@ -165,26 +165,24 @@ pub(crate) struct Pump {
     alarm: Alarm,
 }
 
-impl Pump {
-    pub(crate) fn new(client: Stream, first: Vec<u8>, endpoint: Stream, span: Span, worker: &Worker) -> Self {
-        let mut up = Half::default();
-        if !first.is_empty() {
-            let mut buf = Buf::default();
-            buf.put(&first);
-            up.buf = Some(buf);
-        }
-        let now = worker.now();
-        Self {
-            client,
-            endpoint,
-            up,
-            down: Half::default(),
-            span,
-            opened: now,
-            latest: now,
-            reports: None,
-            alarm: Alarm::default(),
-        }
+impl<'p> Pump<'p> {
+    /// `first`: what is to go to the endpoint, and to the client, before anything that is read.
+    pub(crate) fn new(
+        client: &'p mut Stream,
+        endpoint: &'p mut Stream,
+        first: [&[u8]; 2],
+        span: Span,
+        worker: &Worker,
+    ) -> Self {
+        let half = |first: &[u8]| {
+            let mut buf = (!first.is_empty()).then(Buf::default);
+            if let Some(buf) = &mut buf {
+                buf.put(first);
+            }
+            Half { buf, ..Half::default() }
+        };
+        let (now, [up, down]) = (worker.now(), first.map(half));
+        Self { client, endpoint, up, down, span, opened: now, latest: now, reports: None, alarm: Alarm::default() }
     }
 
     /// Until the end; `report` is told of bytes now and then, and at the end.
@@ -201,8 +199,8 @@ impl Pump {
 
     fn poll(&mut self, worker: &Worker, report: &mut impl FnMut(Moved), cx: &mut Context<'_>) -> Poll<Ended> {
         let before = self.up.moved + self.down.moved;
-        let up = self.up.poll(&mut self.client, &mut self.endpoint, &worker.basins, cx);
-        let down = self.down.poll(&mut self.endpoint, &mut self.client, &worker.basins, cx);
+        let up = self.up.poll(self.client, self.endpoint, &worker.basins, cx);
+        let down = self.down.poll(self.endpoint, self.client, &worker.basins, cx);
         let now = worker.now();
         if self.up.moved + self.down.moved > before {
             self.latest = now;
@@ -232,7 +230,7 @@ impl Pump {
 
     /// Who broke it off has reset it: the other side is to see a reset too, not an end.
     pub(crate) fn break_off(&self) {
-        for side in [&self.client, &self.endpoint] {
+        for side in [&*self.client, &*self.endpoint] {
             // A socket that is gone needs none.
             let _ = SockRef::from(side.socket()).set_linger(Some(Duration::ZERO));
         }
