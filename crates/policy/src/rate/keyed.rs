@@ -97,7 +97,9 @@ impl<S: State> Keyed<S> {
             match self.tags[at] {
                 found if found == tag => return Found::There(at),
                 0 => free = free.or(Some(at)),
-                _ => nearest = nearest.min((self.states[at].until(), at)),
+                // Asked for only where no place is free.
+                _ if free.is_none() => nearest = nearest.min((self.states[at].until(), at)),
+                _ => {}
             }
         }
         match free {
