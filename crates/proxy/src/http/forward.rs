@@ -24,6 +24,7 @@ use super::reply;
 use super::shape::Shape;
 use super::switch::{self, Switch};
 use super::terms::{Terms, idempotency, keep};
+use super::tunnel;
 use super::upload::{Coding, Keep, Trailers, Upload};
 use super::values::{self, Reply as Answered, Seen, Values};
 use crate::buffer::{Scratch, Way};
@@ -120,7 +121,8 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
     let Some(table) = table(&live, client.door) else {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     };
-    if matches!(form, Form::Authority(_) | Form::Asterisk) {
+    let tunnel = matches!(form, Form::Authority(_));
+    if tunnel && !tunnel::may(client, request) {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     }
     let found = table.find(&inquiry.facts);
@@ -154,6 +156,10 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
         (Action::Direct(direct), _) => answer_direct(inquiry, client, way, direct).await,
         (Action::Forward(forward), Some(destination)) => {
             let refusal = match &destination.target {
+                Target::Cluster(index) if tunnel => {
+                    // Boxed: requests have no room for it.
+                    return Box::pin(tunnel::carry(inquiry, client, way, rest, *index)).await;
+                }
                 Target::Cluster(index) => {
                     let shape = Shape::of(forward, destination, entry, &inquiry, rewritten);
                     return send(&mut inquiry, client, way, rest, *index, &entry.then, destination, &shape).await;

@@ -19,5 +19,6 @@ pub(crate) mod serve;
 mod shape;
 mod switch;
 pub(crate) mod terms;
+mod tunnel;
 pub(crate) mod upload;
 mod values;

@@ -37,7 +37,7 @@ pub(crate) struct Carried {
 }
 
 /// A place at an endpoint, given back however this ends.
-struct Taken<'c> {
+pub(crate) struct Taken<'c> {
     passage: Option<Passage>,
     cell: &'c Arc<Cell>,
 }
@@ -109,13 +109,11 @@ impl Way {
             Ok(passage) => passage,
             Err(why) => return record.refused(worker, why),
         };
-        let address = passage.address;
-        let taken = Taken { passage: Some(passage), cell: &cell };
-        record.upstream = Some(address);
-        let dialled = dial(worker, address, &rules, &client).await;
-        taken.record(worker, &dialled);
+        record.upstream = Some(passage.address);
+        let server = client.stream.local_addr().unwrap_or(passage.address);
+        let dialled = connect(worker, &cell, &rules, passage, &Ends { client: client.peer, server }).await;
         match dialled {
-            Ok(mut stream) => {
+            Ok(Reached { mut stream, taken: _taken }) => {
                 record.opened(worker);
                 let span = Span { idle: rules.idle_timeout, most: rules.max_duration };
                 let first = [client.first.as_slice(), &[]];
@@ -141,7 +139,8 @@ fn nowhere(record: Record, worker: &Rc<Worker>, why: Refusal) -> Option<Way> {
     None
 }
 
-const fn word(why: Tried) -> Refusal {
+/// Why there is no connection.
+pub(crate) const fn word(why: Tried) -> Refusal {
     match why {
         Tried::ConnectFailed(ConnectFailure::Refused) => Refusal::ConnectFailed,
         Tried::ConnectFailed(ConnectFailure::TimedOut) => Refusal::ConnectTimeout,
@@ -150,15 +149,34 @@ const fn word(why: Tried) -> Refusal {
     }
 }
 
-/// A connection that the endpoint knows the client of, where it is to be told.
-async fn dial(worker: &Rc<Worker>, address: SocketAddr, rules: &Rules, client: &Carried) -> Result<Stream, Tried> {
+/// An endpoint's side, and its place there.
+pub(crate) struct Reached<'c> {
+    pub(crate) stream: Stream,
+    pub(crate) taken: Taken<'c>,
+}
+
+/// Dials, and says to the detector what came of it. `ends` is what the endpoint is told, where it is to be told.
+pub(crate) async fn connect<'c>(
+    worker: &Rc<Worker>,
+    cell: &'c Arc<Cell>,
+    rules: &Rules,
+    passage: Passage,
+    ends: &Ends,
+) -> Result<Reached<'c>, Tried> {
+    let address = passage.address;
+    let taken = Taken { passage: Some(passage), cell };
+    let dialled = dial(worker, address, rules, ends).await;
+    taken.record(worker, &dialled);
+    dialled.map(|stream| Reached { stream, taken })
+}
+
+async fn dial(worker: &Rc<Worker>, address: SocketAddr, rules: &Rules, ends: &Ends) -> Result<Stream, Tried> {
     if worker.mesh.own.has(address) {
         return Err(Tried::ConnectFailed(ConnectFailure::Refused));
     }
     let Some(told) = rules.told else { return connect::dial(address, rules, Inside::Bytes, &worker.mesh).await };
     let mut header = Vec::new();
-    let server = client.stream.local_addr().unwrap_or(address);
     let version = if told == Told::V1 { ProxyVersion::V1 } else { ProxyVersion::V2 };
-    write_proxy(version, &Ends { client: client.peer, server }, &mut header);
+    write_proxy(version, ends, &mut header);
     connect::dial_announced(address, rules, Inside::Bytes, &worker.mesh, &header).await
 }
