@@ -12,4 +12,4 @@ deny: ; cargo deny check bans licenses sources && cargo shear
 book: ; mdbook build docs --dest-dir target/book
 coverage: ; bash scripts/coverage.sh
 golden: ; WEIR_GOLDEN=renew cargo test -p weir-sim --test script && WEIR_GOLDEN=renew cargo test --test docs fields
-soak: ; WEIR_SOAK=1 cargo test --release --test ledger --test streams --test limits -- --test-threads 1 --nocapture && target/venv/bin/python conformance/grpc_calls.py --messages 1000000 --direct && bash scripts/small.sh
+soak: ; WEIR_SOAK=1 cargo test --release --test ledger --test streams --test limits --test tls -- --test-threads 1 --nocapture && target/venv/bin/python conformance/grpc_calls.py --messages 1000000 --direct && bash scripts/small.sh
