@@ -23,13 +23,21 @@ pub struct Backend {
     pub book: Arc<Book>,
 }
 
+/// A port of our own. A thousand dials at once find room: those that did not would be tried again by their system after a
+/// second, which is nobody's time but the test's.
+fn listen() -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    socket2::SockRef::from(&listener).listen(4096)?;
+    Ok(listener)
+}
+
 impl Backend {
     /// Listens on loopback.
     ///
     /// # Errors
     /// No port.
     pub fn start(faults: Faults) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let listener = listen()?;
         let port = listener.local_addr()?.port();
         let book = Arc::new(Book::default());
         let kept = Arc::clone(&book);
@@ -49,7 +57,7 @@ impl Backend {
     /// # Errors
     /// No port.
     pub fn start_framed() -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let listener = listen()?;
         let port = listener.local_addr()?.port();
         let book = Arc::new(Book::default());
         framed_backend::serve(listener, Arc::clone(&book))?;
