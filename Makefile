@@ -1,9 +1,10 @@
 # One line each; CI runs only these.
-.PHONY: check test conformance bench instructions fuzz planted golden soak coverage deny book
+.PHONY: check test dist conformance bench instructions fuzz planted golden soak coverage deny book
 check: ; cargo fmt --all --check && cargo clippy --workspace --all-targets -- -D warnings
 test: ; bash scripts/test.sh
 conformance: ; target/venv/bin/python conformance/check.py --weir target/release/weir --jobs 4
-bench: ; cargo build --profile dist && WEIR_BIN=target/dist/weir python3 bench/bench.py --proxies haproxy,weir,weir-mesh --scenarios h1-sat,h1-hdrs,idle
+dist: ; bash scripts/dist.sh
+bench: ; bash scripts/dist.sh && WEIR_BIN=target/dist/weir python3 bench/bench.py --proxies haproxy,weir,weir-mesh --scenarios h1-sat,h1-hdrs,idle
 instructions: ; cargo bench --bench request
 fuzz: ; bash scripts/fuzz.sh
 planted: ; bash scripts/planted.sh

@@ -12,8 +12,9 @@ export PROPTEST_MAX_SHRINK_ITERS=200 CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PRO
 
 # file | what stands there | what is planted | package whose tests/fuzz.rs must find it
 plants='
-crates/wire/src/head.rs|let name_end = start + scan::token(self.rest());|let name_end = (start + scan::token(self.rest())).saturating_sub(1);|weir-wire
-crates/wire/src/head.rs|(mut from, mut to) = (self.at, self.at + length);|(mut from, mut to) = (self.at, self.at + length.saturating_sub(1));|weir-wire
+crates/wire/src/head.rs|Span::new(start, start + colon), id|Span::new(start, (start + colon).saturating_sub(1)), id|weir-wire
+crates/wire/src/field.rs|Span::new(from + 1, from + behind.len())|Span::new(from + 1, from + behind.len() - 1)|weir-wire
+crates/wire/src/scan.rs|return Some(nth . 16 + at);|return Some(nth * 16 + at + 1);|weir-wire
 crates/wire/src/head.rs|resume.saturating_sub(3)|resume.saturating_sub(2)|weir-wire
 crates/wire/src/head.rs|head.len = cursor.at;|head.len = cursor.at - 1;|weir-wire
 crates/wire/src/head.rs|fields.len() >= limits.fields|fields.len() > limits.fields|weir-wire

@@ -1,12 +1,13 @@
 //! `ledger`: the same client and backend for people, against any proxy.
 //!
-//! `ledger serve [ERRORS-PER-1000]` prints its port and serves, `ledger serve framed` in HTTP/2; `ledger send ADDRESS HOST REQUESTS [CLIENTS [PER-SECOND]]`
+//! `ledger serve [ERRORS-PER-1000]` prints its port and serves, `ledger serve framed` in HTTP/2; `ledger send [http2 | grpc] ADDRESS HOST REQUESTS [CLIENTS [PER-SECOND]]`
 //! prints the client's book and exits with 1 when a request was lost.
 
 use std::process::ExitCode;
 use weir_ledger::{Backend, Faults, Load, Speaks};
 
-const USAGE: &str = "ledger serve [ERRORS-PER-1000 | framed]\nledger send ADDRESS HOST REQUESTS [CLIENTS [PER-SECOND]]";
+const USAGE: &str =
+    "ledger serve [ERRORS-PER-1000 | framed]\nledger send [http2 | grpc] ADDRESS HOST REQUESTS [CLIENTS [PER-SECOND]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -15,11 +16,9 @@ fn main() -> ExitCode {
         ["serve"] => serve(0),
         ["serve", "framed"] => serve_framed(),
         ["serve", errors] => errors.parse().ok().and_then(serve),
-        ["send", to, host, requests] => send(to, host, requests, "16", None),
-        ["send", to, host, requests, clients] => send(to, host, requests, clients, None),
-        ["send", to, host, requests, clients, rate] => {
-            rate.parse().ok().and_then(|rate| send(to, host, requests, clients, Some(rate)))
-        }
+        ["send", "http2", ref words @ ..] => send(Speaks::Http2, words),
+        ["send", "grpc", ref words @ ..] => send(Speaks::Grpc, words),
+        ["send", ref words @ ..] => send(Speaks::Http1, words),
         _ => None,
     };
     outcome.unwrap_or_else(|| {
@@ -44,13 +43,17 @@ fn serve(errors: u64) -> Option<ExitCode> {
     }
 }
 
-fn send(to: &str, host: &str, requests: &str, clients: &str, rate: Option<u32>) -> Option<ExitCode> {
+fn send(speaks: Speaks, words: &[&str]) -> Option<ExitCode> {
+    let (to, host, requests, more) = match *words {
+        [to, host, requests, ref more @ ..] if more.len() <= 2 => (to, host, requests, more),
+        _ => return None,
+    };
     let load = Load {
-        speaks: Speaks::Http1,
+        speaks,
         to: to.parse().ok()?,
         host: host.to_owned(),
-        clients: clients.parse().ok()?,
-        rate,
+        clients: more.first().map_or(Some(16), |clients| clients.parse().ok())?,
+        rate: more.get(1).map(|rate| rate.parse()).transpose().ok()?,
         kept: 100,
         requests: Some(requests.parse().ok()?),
     };
