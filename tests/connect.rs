@@ -87,6 +87,8 @@ kind: Mesh
 metadata: { name: mesh }
 spec: { outboundTrafficPolicy: { mode: ALLOW_ANY } }
 ";
+    let istio = Weir::start(&mesh, &["--compatibility", "istio"]);
+    assert_eq!(status(&istio, "app.test:80"), 404, "as Envoy");
     let weir = Weir::start(&(mesh + any), &[]);
     let mut client = ask(&weir, &format!("127.0.0.1:{}", backend.port));
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");

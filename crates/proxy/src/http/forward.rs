@@ -122,7 +122,7 @@ pub(crate) async fn forward(worker: &Rc<Worker>, client: &mut Client, scratch: &
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     };
     let tunnel = matches!(form, Form::Authority(_));
-    if tunnel && !tunnel::may(client, request) {
+    if tunnel && !tunnel::may(client, request, live.plan.settings.compatibility) {
         return refuse(inquiry, client, way, Refusal::NoRoute).await;
     }
     let found = table.find(&inquiry.facts);

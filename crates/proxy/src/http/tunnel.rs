@@ -21,7 +21,7 @@ use weir_policy::call::Way as To;
 use weir_policy::discovery::Discovery;
 use weir_policy::flag::Flags;
 use weir_policy::outcome::{ConnectFailure, Result as Tried};
-use weir_policy::plan::ClusterIndex;
+use weir_policy::plan::{ClusterIndex, Compatibility};
 use weir_policy::refusal::Refusal;
 use weir_policy::tcp::{Passage, Span};
 use weir_wire::{Ends, Framing, RequestHead};
@@ -29,8 +29,10 @@ use weir_wire::{Ends, Framing, RequestHead};
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
 
 /// Is it served here?
-pub(crate) fn may(client: &Client, request: &RequestHead) -> bool {
-    client.door == Door::Outbound && request.framing == Framing::None && matches!(client.line, Line::Http1(_))
+pub(crate) fn may(client: &Client, request: &RequestHead, compatibility: Compatibility) -> bool {
+    // istiod sets no listener up for it.
+    let served = compatibility == Compatibility::Weir && client.door == Door::Outbound;
+    served && request.framing == Framing::None && matches!(client.line, Line::Http1(_))
 }
 
 /// Carries a CONNECT out, by the connection rules of its cluster.
